@@ -1,0 +1,1 @@
+//! Full-precision checkpoints to packed ternary formats.

@@ -1,0 +1,1 @@
+//! Text and task data: loaders and the embedded desk data.

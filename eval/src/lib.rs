@@ -1,0 +1,1 @@
+//! Perplexity, end tasks, paired comparison and tables.

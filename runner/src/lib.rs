@@ -1,0 +1,1 @@
+//! Executes the Transformer: scoring and generation, the same bits everywhere.

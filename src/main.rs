@@ -1,0 +1,2 @@
+//! The `b158` command.
+fn main() {}
