@@ -1,2 +1,57 @@
-//! The `b158` command.
-fn main() {}
+//! The `b158` command: arguments in, one call, output out.
+
+mod cli;
+mod commands;
+mod embedded;
+mod printer;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use printer::Printer;
+
+/// How the command ended; the numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExitStatus {
+    /// Done.
+    Success = 0,
+    /// Bad input or I/O. (2, a usage error, is clap's.)
+    Failure = 1,
+    /// A required verdict did not hold.
+    CheckFailed = 3,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new(cli.global.json);
+    let status = run(cli, &printer).unwrap_or_else(|error| {
+        printer.error(&error);
+        ExitStatus::Failure
+    });
+    status.into()
+}
+
+fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    if let Some(threads) = cli.global.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    let isa = cli.global.isa;
+    match cli.command.unwrap_or_default() {
+        Command::Convert(args) => commands::convert::run(&args, isa, printer),
+        Command::Run(args) => commands::run::run(&args, isa, printer),
+        Command::Logits(args) => commands::logits::run(&args, isa, printer),
+        Command::Eval(args) => commands::eval::run(&args, isa, printer),
+        Command::Compare(args) => commands::compare::run(&args, printer),
+        Command::Bench(args) => commands::bench::run(&args, isa, printer),
+        Command::Reproduce(args) => commands::reproduce::run(&args, isa, printer),
+    }
+}

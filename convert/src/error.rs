@@ -1,0 +1,104 @@
+//! What can go wrong in a conversion.
+
+use std::path::PathBuf;
+
+/// An error of a conversion or of its proof.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source or the written file could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] b158_checkpoint::Error),
+    /// A format or scheme that does not exist.
+    #[error("unknown {what} `{given}`\nhint: one of {valid}")]
+    Unknown {
+        /// "format" or "scheme".
+        what: &'static str,
+        /// What was asked for.
+        given: String,
+        /// The valid names.
+        valid: String,
+    },
+    /// A row that is no multiple of the format's block.
+    #[error(
+        "{}: tensor `{tensor}`: rows of {cols} weights do not fit {format}, whose blocks hold {block}\nhint: no GGUF format written here fits; run the checkpoint itself, which needs no conversion",
+        file.display()
+    )]
+    RowLength {
+        /// The source.
+        file: PathBuf,
+        /// The tensor's name in the source.
+        tensor: String,
+        /// Its row length.
+        cols: usize,
+        /// The format that was asked for.
+        format: &'static str,
+        /// Weights of one block.
+        block: usize,
+    },
+    /// Linear layers that are packed already.
+    #[error(
+        "{}: tensor `{tensor}` is {dtype}, not full precision\nhint: convert the full-precision checkpoint that this file was made from",
+        file.display()
+    )]
+    AlreadyPacked {
+        /// The source.
+        file: PathBuf,
+        /// The tensor's name in the source.
+        tensor: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error(
+        "{}: tensor `{tensor}`: element {index} is not a finite number\nhint: the checkpoint is damaged or its training diverged; download it again or use an earlier one",
+        file.display()
+    )]
+    NonFinite {
+        /// The source.
+        file: PathBuf,
+        /// The tensor's name in the source.
+        tensor: String,
+        /// Position of the first bad element.
+        index: usize,
+    },
+    /// The output could not be written.
+    #[error("{}: cannot write: {source}\nhint: {}", file.display(), write_hint(source))]
+    Write {
+        /// The final name of the output.
+        file: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The source could not be read while it was hashed.
+    #[error("{}: cannot read: {source}\nhint: check the file and its permissions", file.display())]
+    Read {
+        /// The source file.
+        file: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A written file does not say what its source says.
+    #[error("{}: tensor `{tensor}`: {difference}\nhint: convert again; if it happens again, this is a bug", file.display())]
+    Verification {
+        /// The written file.
+        file: PathBuf,
+        /// The tensor's name in the written file.
+        tensor: String,
+        /// Where it differs and how.
+        difference: String,
+    },
+}
+
+fn write_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "the disk is full; free some space or choose another folder"
+        }
+        std::io::ErrorKind::NotFound => "create the output's folder first",
+        std::io::ErrorKind::IsADirectory => "the output is a folder; give a file name ending in .gguf",
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a folder that you may write to"
+        }
+        _ => "check the output's folder",
+    }
+}

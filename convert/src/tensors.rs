@@ -1,0 +1,67 @@
+//! One source tensor as the output holds it.
+
+use b158_checkpoint::{Checkpoint, Tensor, TensorId, gguf};
+use b158_kernels::ternarize;
+use half::f16;
+use rayon::prelude::*;
+
+use crate::{Error, Format, Options};
+
+/// A linear layer's codes `[rows, cols]`, in the output's row order, and their scale.
+pub(crate) struct Ternary {
+    pub(crate) codes: Vec<i8>,
+    pub(crate) cols: usize,
+    pub(crate) scale: f32,
+}
+
+/// Ternarizes a linear layer by the scheme.
+pub(crate) fn ternarize(checkpoint: &Checkpoint, id: TensorId, options: &Options) -> Result<Ternary, Error> {
+    let tensor = checkpoint.tensor(id)?;
+    let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
+    let weights = tensor.dense()?;
+    let scale = ternarize::absmean(options.isa, weights)
+        .map_err(|e| non_finite(checkpoint, &tensor, e.index))?;
+    let mut codes = vec![0; rows * cols];
+    ternarize::ternarize(options.isa, weights, scale, &mut codes);
+    if let Some(source_row) = gguf::rope_permutation(checkpoint.config(), id) {
+        codes = (0..rows).flat_map(|row| &codes[source_row(row) * cols..][..cols]).copied().collect();
+    }
+    Ok(Ternary { codes, cols, scale })
+}
+
+/// Packs codes row by row, with block scales of 1.
+pub(crate) fn pack(ternary: &Ternary, format: Format) -> Vec<u8> {
+    let packing = format.packing();
+    let row_bytes = packing.row_bytes(ternary.cols).expect("the plan checked the row length");
+    let mut bytes = vec![0; ternary.codes.len() / ternary.cols * row_bytes];
+    bytes
+        .par_chunks_exact_mut(row_bytes)
+        .zip(ternary.codes.par_chunks_exact(ternary.cols))
+        .for_each(|(out, codes)| packing.pack(codes, f16::ONE, out));
+    bytes
+}
+
+/// A norm's weights in f32.
+pub(crate) fn vector(checkpoint: &Checkpoint, id: TensorId) -> Result<Vec<f32>, Error> {
+    let tensor = checkpoint.tensor(id)?;
+    let weights = tensor.dense()?;
+    let mut out = vec![0.0; weights.len()];
+    weights.to_f32(&mut out);
+    match out.iter().position(|w| !w.is_finite()) {
+        Some(index) => Err(non_finite(checkpoint, &tensor, index)),
+        None => Ok(out),
+    }
+}
+
+/// Embedding or head, after a check that every element is finite.
+pub(crate) fn copied(checkpoint: &Checkpoint, id: TensorId) -> Result<Tensor, Error> {
+    let tensor = checkpoint.tensor(id)?;
+    match ternarize::first_non_finite(tensor.dense()?) {
+        Some(index) => Err(non_finite(checkpoint, &tensor, index)),
+        None => Ok(tensor),
+    }
+}
+
+fn non_finite(checkpoint: &Checkpoint, tensor: &Tensor, index: usize) -> Error {
+    Error::NonFinite { file: checkpoint.path().to_owned(), tensor: tensor.name.clone(), index }
+}

@@ -1,0 +1,83 @@
+//! What can go wrong between a checkpoint and its logits.
+
+use std::path::PathBuf;
+
+/// An error of loading or running a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] b158_checkpoint::Error),
+    /// A tensor holds NaN or infinity, so it has no scale.
+    #[error(
+        "{}: tensor `{tensor}`: element {index} is not a finite number\nhint: the checkpoint is damaged or its training diverged; download it again or use an earlier one",
+        file.display()
+    )]
+    NonFiniteWeight {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// Position of the first bad element.
+        index: usize,
+    },
+    /// Packed codes that are not ternary, or blocks with different scales.
+    #[error("{}: tensor `{tensor}`: {reason}\nhint: convert the original checkpoint again", file.display())]
+    Packed {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An activation became NaN or infinite.
+    #[error(
+        "{}: {place}: the activations of token {token} are not finite\nhint: the weights are damaged or overflow; `b158 convert` checks every tensor and names the bad one",
+        file.display()
+    )]
+    NonFiniteActivation {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The layer and the operation.
+        place: String,
+        /// The token's position in the sequence.
+        token: usize,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {vocab_size} tokens\nhint: valid ids are 0 to {}", vocab_size - 1)]
+    TokenOutOfVocabulary {
+        /// The id.
+        id: u32,
+        /// Number of rows of the embedding.
+        vocab_size: usize,
+    },
+    /// The sequence would outgrow the session.
+    #[error(
+        "the sequence would have {wanted} tokens, but the context holds {capacity}\nhint: shorten the input, or raise the context up to the model's limit of {limit}"
+    )]
+    ContextFull {
+        /// Tokens that the sequence would have.
+        wanted: usize,
+        /// Tokens that the session was made for.
+        capacity: usize,
+        /// The limit in the model's config.
+        limit: usize,
+    },
+    /// Nothing to run.
+    #[error("the {what} has no tokens\nhint: give at least one token")]
+    Empty {
+        /// Which input.
+        what: &'static str,
+    },
+    /// A sampling option outside its range.
+    #[error("{option} is {value}\nhint: {valid}")]
+    Sampling {
+        /// The option's name.
+        option: &'static str,
+        /// What was given.
+        value: f64,
+        /// What is valid.
+        valid: &'static str,
+    },
+}

@@ -1,0 +1,156 @@
+//! A model's weights, ready to run.
+
+use std::path::{Path, PathBuf};
+
+use b158_checkpoint::{Checkpoint, LayerTensor, ModelConfig, Tensor, TensorId};
+use b158_kernels::{Isa, rope::RopeTable};
+
+use crate::{Error, linear::Linear};
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// The instruction set of every kernel.
+    pub isa: Isa,
+    /// The longest sequence, in tokens; `None` stands for the limit in the model's config.
+    pub context: Option<usize>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { isa: Isa::best(), context: None }
+    }
+}
+
+/// One Transformer block.
+pub(crate) struct Layer {
+    pub(crate) attn_norm: Vec<f32>,     // [hidden]
+    pub(crate) q: Linear,               // [heads * head_dim, hidden]
+    pub(crate) k: Linear,               // [kv_heads * head_dim, hidden]
+    pub(crate) v: Linear,               // [kv_heads * head_dim, hidden]
+    pub(crate) attn_sub_norm: Vec<f32>, // [heads * head_dim], empty if the architecture has none
+    pub(crate) o: Linear,               // [hidden, heads * head_dim]
+    pub(crate) ffn_norm: Vec<f32>,      // [hidden]
+    pub(crate) gate: Linear,            // [intermediate, hidden]
+    pub(crate) up: Linear,              // [intermediate, hidden]
+    pub(crate) ffn_sub_norm: Vec<f32>,  // [intermediate], empty if the architecture has none
+    pub(crate) down: Linear,            // [hidden, intermediate]
+}
+
+/// A model that is ready to run. It is immutable and shared by all sessions.
+pub struct Model {
+    pub(crate) path: PathBuf,
+    pub(crate) config: ModelConfig,
+    pub(crate) isa: Isa,
+    pub(crate) context: usize,
+    pub(crate) embedding: Tensor, // [vocab, hidden]
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) output_norm: Vec<f32>, // [hidden]
+    pub(crate) head: Linear,          // [vocab, hidden]; the embedding itself where the two are tied
+    pub(crate) rope: RopeTable,
+}
+
+impl Model {
+    /// Loads every tensor: full-precision weights stay mapped, ternary ones are brought into the
+    /// kernels' working layout.
+    ///
+    /// # Errors
+    /// A damaged tensor, or a context of zero or beyond the config's limit.
+    pub fn load(checkpoint: &Checkpoint, options: LoadOptions) -> Result<Self, Error> {
+        let config = checkpoint.config().clone();
+        let limit = config.context_length;
+        let context = options.context.unwrap_or(limit);
+        if context > limit {
+            return Err(Error::ContextFull { wanted: context, capacity: limit, limit });
+        }
+        let head = if config.tied_embeddings { TensorId::TokenEmbedding } else { TensorId::OutputHead };
+        let layers = (0..config.layers).map(|index| load_layer(checkpoint, index, options.isa)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            path: checkpoint.path().to_owned(),
+            isa: options.isa,
+            context,
+            embedding: checkpoint.tensor(TensorId::TokenEmbedding)?,
+            layers,
+            output_norm: vector(checkpoint, TensorId::OutputNorm)?,
+            head: Linear::load(checkpoint, head, options.isa)?,
+            rope: RopeTable::new(config.head_dim, config.rope_theta, context),
+            config,
+        })
+    }
+
+    /// The model's shape and constants.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where the model came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The longest sequence that a session can hold, in tokens.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Bytes of all weights as they lie in memory (mapped or in the working layout).
+    pub fn weight_bytes(&self) -> usize {
+        let norms: usize = self
+            .layers
+            .iter()
+            .map(|l| l.attn_norm.len() + l.attn_sub_norm.len() + l.ffn_norm.len() + l.ffn_sub_norm.len())
+            .sum::<usize>()
+            + self.output_norm.len();
+        let head = if self.config.tied_embeddings { 0 } else { self.head.size().0 };
+        let linears: usize = self.linears().map(|l| l.size().0).sum();
+        linears + head + self.embedding.bytes().len() + norms * size_of::<f32>()
+    }
+
+    /// Number of weights in the linear layers of the blocks: those that b1.58 makes ternary.
+    pub fn linear_weights(&self) -> usize {
+        self.linears().map(|l| l.size().1).sum()
+    }
+
+    /// Whether the linear layers of the blocks are ternary.
+    pub fn is_ternary(&self) -> bool {
+        self.linears().all(Linear::is_ternary)
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.layers.iter().flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down])
+    }
+}
+
+fn load_layer(checkpoint: &Checkpoint, index: usize, isa: Isa) -> Result<Layer, Error> {
+    let id = |kind| TensorId::Layer { index, kind };
+    let linear = |kind| Linear::load(checkpoint, id(kind), isa);
+    let norm = |kind| vector(checkpoint, id(kind));
+    let sub_norm = |kind| if checkpoint.config().sub_norms { norm(kind) } else { Ok(Vec::new()) };
+    Ok(Layer {
+        attn_norm: norm(LayerTensor::AttnNorm)?,
+        q: linear(LayerTensor::AttnQ)?,
+        k: linear(LayerTensor::AttnK)?,
+        v: linear(LayerTensor::AttnV)?,
+        attn_sub_norm: sub_norm(LayerTensor::AttnSubNorm)?,
+        o: linear(LayerTensor::AttnOutput)?,
+        ffn_norm: norm(LayerTensor::FfnNorm)?,
+        gate: linear(LayerTensor::FfnGate)?,
+        up: linear(LayerTensor::FfnUp)?,
+        ffn_sub_norm: sub_norm(LayerTensor::FfnSubNorm)?,
+        down: linear(LayerTensor::FfnDown)?,
+    })
+}
+
+/// A vector in f32, whatever its type in the file.
+fn vector(checkpoint: &Checkpoint, id: TensorId) -> Result<Vec<f32>, Error> {
+    let tensor = checkpoint.tensor(id)?;
+    let weights = tensor.dense()?;
+    let mut out = vec![0.0; weights.len()];
+    weights.to_f32(&mut out);
+    Ok(out)
+}

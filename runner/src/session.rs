@@ -1,0 +1,305 @@
+//! One sequence: its key-value cache and the forward pass.
+
+use b158_kernels::{activation, attention, norm, quantize::Int8Rows};
+use b158_checkpoint::Activation;
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use crate::{Error, Model, kv_cache::KvCache, linear, model::Layer};
+
+/// Tokens of one pass through the layers. It bounds the scratch memory of a long prompt and, since no
+/// result depends on it, nothing else.
+const PREFILL_TILE: usize = 256;
+
+/// A sequence in progress. Cheap to make for a short capacity, never shared between threads.
+pub struct Session<'m> {
+    model: &'m Model,
+    cache: KvCache,
+    len: usize,
+    scratch: Scratch,
+}
+
+/// Buffers of one pass, kept from call to call. Every buffer is `[tokens, ...]`.
+#[derive(Default)]
+struct Scratch {
+    x: Vec<f32>,         // [tokens, hidden], the residual stream
+    h: Vec<f32>,         // [tokens, hidden], normalized
+    q: Vec<f32>,         // [tokens, heads * head_dim]
+    k: Vec<f32>,         // [tokens, kv_heads * head_dim]
+    v: Vec<f32>,         // [tokens, kv_heads * head_dim]
+    attention: Vec<f32>, // [tokens, heads * head_dim]
+    gate: Vec<f32>,      // [tokens, intermediate]
+    up: Vec<f32>,        // [tokens, intermediate]
+    inner: Vec<f32>,     // sub-norms: [tokens, heads * head_dim] or [tokens, intermediate]
+    out: Vec<f32>,       // [tokens, hidden]
+    quantized: Int8Rows,
+}
+
+impl<'m> Session<'m> {
+    /// An empty sequence of at most `capacity` tokens.
+    ///
+    /// # Errors
+    /// A capacity beyond the model's context.
+    pub fn new(model: &'m Model, capacity: usize) -> Result<Self, Error> {
+        let limit = model.context;
+        if capacity > limit {
+            return Err(Error::ContextFull { wanted: capacity, capacity: limit, limit: model.config.context_length });
+        }
+        let c = &model.config;
+        let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim, capacity);
+        Ok(Self { model, cache, len: 0, scratch: Scratch::default() })
+    }
+
+    /// Tokens so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no token has been run yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Tokens that the session can hold.
+    pub fn capacity(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Bytes of the key-value cache.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// Forgets every token after the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Appends `tokens` and returns the logits `[tokens.len() - from, vocab]` after each of
+    /// `tokens[from..]`.
+    ///
+    /// # Errors
+    /// No tokens, an id outside the vocabulary, a full context, or activations that are not finite.
+    /// The session then is as it was before the call.
+    pub fn forward(&mut self, tokens: &[u32], from: usize) -> Result<Array2<f32>, Error> {
+        let before = self.len;
+        let result = self.forward_tiles(tokens, from);
+        if result.is_err() {
+            self.len = before;
+        }
+        result
+    }
+
+    fn forward_tiles(&mut self, tokens: &[u32], from: usize) -> Result<Array2<f32>, Error> {
+        let config = &self.model.config;
+        if tokens.is_empty() {
+            return Err(Error::Empty { what: "input" });
+        }
+        let wanted = self.len + tokens.len();
+        if wanted > self.capacity() {
+            return Err(Error::ContextFull { wanted, capacity: self.capacity(), limit: config.context_length });
+        }
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+            return Err(Error::TokenOutOfVocabulary { id, vocab_size: config.vocab_size });
+        }
+        let mut logits = Vec::with_capacity(tokens.len().saturating_sub(from) * config.vocab_size);
+        let mut done = 0;
+        for tile in tokens.chunks(PREFILL_TILE) {
+            self.run_layers(tile)?;
+            let skip = from.saturating_sub(done).min(tile.len());
+            if skip < tile.len() {
+                self.run_head(skip, tile.len(), &mut logits)?;
+            }
+            self.len += tile.len();
+            done += tile.len();
+        }
+        let rows = logits.len() / config.vocab_size;
+        Ok(Array2::from_shape_vec((rows, config.vocab_size), logits).expect("whole rows of the vocabulary"))
+    }
+
+    /// Runs `tokens` through every layer; leaves the residual stream in `scratch.x`.
+    fn run_layers(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        self.embed(tokens)?;
+        let model = self.model;
+        for (index, layer) in model.layers.iter().enumerate() {
+            self.attention(index, layer, tokens.len())?;
+            self.feed_forward(index, layer)?;
+        }
+        Ok(())
+    }
+
+    /// x = rows of the embedding
+    fn embed(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        let hidden = self.model.config.hidden_size;
+        let embedding = self.model.embedding.dense()?;
+        self.scratch.x.resize(tokens.len() * hidden, 0.0);
+        for (&token, row) in tokens.iter().zip(self.scratch.x.chunks_exact_mut(hidden)) {
+            let start = token as usize * hidden;
+            embedding.range(start..start + hidden).to_f32(row);
+        }
+        Ok(())
+    }
+
+    /// x += o(sub_norm(attention(rope(q), rope(k), v)))
+    fn attention(&mut self, index: usize, layer: &Layer, tokens: usize) -> Result<(), Error> {
+        let (model, start) = (self.model, self.len);
+        let (isa, c, s) = (model.isa, &model.config, &mut self.scratch);
+        let (head_dim, q_width, kv_width) = (c.head_dim, c.heads * c.head_dim, c.kv_heads * c.head_dim);
+
+        norm::rms_norm(isa, &s.x, &layer.attn_norm, c.norm_eps, resized(&mut s.h, s.x.len()));
+        linear::apply(
+            isa,
+            [&layer.q, &layer.k, &layer.v],
+            &s.h,
+            &mut s.quantized,
+            [&mut s.q, &mut s.k, &mut s.v],
+        )
+        .map_err(|e| model.non_finite(index, "attention input", start + e.row))?;
+        for t in 0..tokens {
+            let q = &mut s.q[t * q_width..(t + 1) * q_width];
+            let k = &mut s.k[t * kv_width..(t + 1) * kv_width];
+            model.rope.apply(isa, start + t, q, c.rope_pairs);
+            model.rope.apply(isa, start + t, k, c.rope_pairs);
+            self.cache.store(index, start + t, k, &s.v[t * kv_width..(t + 1) * kv_width]);
+        }
+
+        let (cache, q, group) = (&self.cache, &s.q, c.heads / c.kv_heads);
+        resized(&mut s.attention, tokens * q_width).par_chunks_mut(head_dim).enumerate().for_each_init(
+            Vec::new,
+            |scores, (i, out)| {
+                let (t, head) = (i / c.heads, i % c.heads);
+                let (keys, values) = cache.head(index, head / group, start + t + 1);
+                attention::attend(isa, &q[i * head_dim..(i + 1) * head_dim], keys, values, scores, out);
+            },
+        );
+
+        let mixed = if layer.attn_sub_norm.is_empty() {
+            &s.attention
+        } else {
+            norm::rms_norm(isa, &s.attention, &layer.attn_sub_norm, c.norm_eps, resized(&mut s.inner, s.attention.len()));
+            &s.inner
+        };
+        linear::apply(isa, [&layer.o], mixed, &mut s.quantized, [&mut s.out])
+            .map_err(|e| model.non_finite(index, "attention output", start + e.row))?;
+        add(&mut s.x, &s.out);
+        Ok(())
+    }
+
+    /// x += down(sub_norm(activation(gate(h)) * up(h)))
+    fn feed_forward(&mut self, index: usize, layer: &Layer) -> Result<(), Error> {
+        let (model, start) = (self.model, self.len);
+        let (isa, c, s) = (model.isa, &model.config, &mut self.scratch);
+
+        norm::rms_norm(isa, &s.x, &layer.ffn_norm, c.norm_eps, resized(&mut s.h, s.x.len()));
+        linear::apply(isa, [&layer.gate, &layer.up], &s.h, &mut s.quantized, [&mut s.gate, &mut s.up])
+            .map_err(|e| model.non_finite(index, "feed-forward input", start + e.row))?;
+        let inner = resized(&mut s.inner, s.gate.len());
+        match c.activation {
+            Activation::Silu => activation::silu_mul(isa, &s.gate, &s.up, inner),
+            Activation::Relu2 => activation::relu2_mul(isa, &s.gate, &s.up, inner),
+        }
+        let mixed = if layer.ffn_sub_norm.is_empty() {
+            &s.inner
+        } else {
+            norm::rms_norm(isa, &s.inner, &layer.ffn_sub_norm, c.norm_eps, resized(&mut s.gate, s.inner.len()));
+            &s.gate
+        };
+        linear::apply(isa, [&layer.down], mixed, &mut s.quantized, [&mut s.out])
+            .map_err(|e| model.non_finite(index, "feed-forward output", start + e.row))?;
+        add(&mut s.x, &s.out);
+        Ok(())
+    }
+
+    /// Appends the logits of the tile's tokens `from..to`.
+    fn run_head(&mut self, from: usize, to: usize, logits: &mut Vec<f32>) -> Result<(), Error> {
+        let (model, s) = (self.model, &mut self.scratch);
+        let c = &model.config;
+        let x = &s.x[from * c.hidden_size..to * c.hidden_size];
+        norm::rms_norm(model.isa, x, &model.output_norm, c.norm_eps, resized(&mut s.h, x.len()));
+        linear::apply(model.isa, [&model.head], &s.h, &mut s.quantized, [&mut s.out])
+            .map_err(|e| model.non_finite(c.layers, "output head", self.len + from + e.row))?;
+        if let Some(bad) = s.out.iter().position(|l| !l.is_finite()) {
+            return Err(model.non_finite(c.layers, "output head", self.len + from + bad / c.vocab_size));
+        }
+        logits.extend_from_slice(&s.out);
+        Ok(())
+    }
+}
+
+impl Model {
+    fn non_finite(&self, layer: usize, part: &str, token: usize) -> Error {
+        let place =
+            if layer < self.config.layers { format!("layer {layer}, {part}") } else { part.to_owned() };
+        Error::NonFiniteActivation { file: self.path.clone(), place, token }
+    }
+}
+
+/// The buffer with exactly `len` elements, whatever it held.
+fn resized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    buffer.resize(len, 0.0);
+    buffer
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use b158_checkpoint::Checkpoint;
+    use b158_kernels::Isa;
+    use safetensors::SafeTensors;
+
+    use super::*;
+    use crate::LoadOptions;
+
+    /// The int8 inputs of every linear layer of the first block, from the recorded reference.
+    #[test]
+    fn int8_activations_equal_the_reference() {
+        let oracle = std::env::var_os("B158_ORACLE").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"),
+            PathBuf::from,
+        );
+        if !oracle.is_dir() {
+            eprintln!("skipped: no reference outputs here (set B158_ORACLE to their folder)");
+            return;
+        }
+        for name in ["b158-1bitllm-f16", "tiny-b158-f16"] {
+            let bytes = std::fs::read(oracle.join(format!("golden/{name}.f32.safetensors"))).unwrap();
+            let golden = SafeTensors::deserialize(&bytes).unwrap();
+            let expect = |layer: &str, found: &Int8Rows| {
+                let tensor = golden.tensor(&format!("p1.model.layers.0.{layer}.xq")).unwrap();
+                let cols = tensor.shape()[1];
+                let mut differing = 0;
+                for (row, expected) in tensor.data().chunks_exact(cols).enumerate() {
+                    let found = found.row(row).iter().map(|&q| q as u8);
+                    differing += found.zip(expected).filter(|(a, b)| a != *b).count();
+                }
+                assert_eq!(differing, 0, "{name} {layer}: codes that differ of {}", tensor.data().len());
+            };
+            let checkpoint = Checkpoint::open(&oracle.join("ckpt").join(name)).unwrap();
+            let isa = Isa::best();
+            let model = Model::load(&checkpoint, LoadOptions { isa, context: None }).unwrap();
+            let ids = golden.tensor("p1.ids").unwrap();
+            let ids: Vec<u32> =
+                ids.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+            let hidden = model.config.hidden_size;
+            let mut session = Session::new(&model, ids.len()).unwrap();
+            let mut quantized = Int8Rows::new();
+
+            session.embed(&ids).unwrap();
+            session.attention(0, &model.layers[0], ids.len()).unwrap();
+            quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
+            expect("self_attn.q_proj", &quantized);
+            expect("self_attn.o_proj", &session.scratch.quantized);
+            session.feed_forward(0, &model.layers[0]).unwrap();
+            quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
+            expect("mlp.gate_proj", &quantized);
+            expect("mlp.down_proj", &session.scratch.quantized);
+        }
+    }
+}

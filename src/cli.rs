@@ -1,0 +1,208 @@
+//! The command line.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use b158_convert::{Format, Scheme};
+use b158_kernels::Isa;
+use clap::{Args, Parser, Subcommand};
+
+/// Ternary LLMs: convert, run, and measure against their full-precision twins.
+///
+/// Without a verb, `b158` runs `reproduce`: both embedded twins, converted, evaluated and compared.
+#[derive(Parser)]
+#[command(version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every verb.
+#[derive(Args)]
+pub struct Global {
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Worker threads [default: one for each core]
+    #[arg(long, global = true, env = "B158_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Instruction set of the kernels: auto, scalar or avx2. Results have the same bits on all
+    #[arg(long, global = true, env = "B158_ISA", default_value = "auto", value_name = "SET")]
+    pub isa: Isa,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Pack a checkpoint into a ternary format
+    Convert(ConvertArgs),
+    /// Generate text
+    Run(RunArgs),
+    /// Write raw logits, for comparison with any other implementation
+    Logits(LogitsArgs),
+    /// Evaluate models on tasks
+    Eval(EvalArgs),
+    /// Compare two evaluated models, paired sample by sample
+    Compare(CompareArgs),
+    /// Measure tokens per second and memory
+    Bench(BenchArgs),
+    /// Convert, evaluate, measure and compare twin models, and report
+    Reproduce(ReproduceArgs),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Reproduce(ReproduceArgs::default())
+    }
+}
+
+#[derive(Args)]
+pub struct ConvertArgs {
+    /// Hugging Face directory, or a .safetensors file beside its config.json
+    pub source: PathBuf,
+    /// The file to write, ending in .gguf
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Packed format: tq1_0 (1.6875 bits a weight) or tq2_0 (2.0625)
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Format,
+    /// How weights become ternary
+    #[arg(long, default_value = "absmean", value_name = "SCHEME")]
+    pub scheme: Scheme,
+    /// Read the written file back and prove every code and scale
+    #[arg(long)]
+    pub verify: bool,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// The text to continue
+    #[arg(short, long)]
+    pub prompt: String,
+    /// New tokens at most
+    #[arg(short = 'n', long, default_value_t = 128, value_name = "N")]
+    pub max_tokens: usize,
+    /// Temperature; 0 takes the most probable token
+    #[arg(long = "temp", default_value_t = 0.0, value_name = "T")]
+    pub temperature: f64,
+    /// Choose among the K most probable tokens; 0: among all
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: usize,
+    /// Choose among the most probable tokens that together reach probability P
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub top_p: f64,
+    /// Same seed, same text, on every machine
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Context in tokens [default: the model's limit]
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct LogitsArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// Token ids, separated by commas
+    #[arg(long, value_delimiter = ',', required = true, value_name = "IDS")]
+    pub tokens: Vec<u32>,
+    /// The file to write: one tensor `logits` [tokens, vocabulary] in f32
+    #[arg(short, long, value_name = "FILE.safetensors")]
+    pub output: PathBuf,
+}
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// Suite file: models, tasks, limits and margins
+    #[arg(required_unless_present = "models", conflicts_with = "models")]
+    pub suite: Option<PathBuf>,
+    /// A model to evaluate, instead of a suite (repeat for several)
+    #[arg(long = "model", value_name = "NAME=PATH", value_parser = name_and_path)]
+    pub models: Vec<(String, PathBuf)>,
+    /// Tasks, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "TASKS", requires = "models")]
+    pub tasks: Vec<String>,
+    /// Folder for results.json and samples.parquet
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl
+    #[arg(long, env = "B158_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Folder with more task files (.yaml)
+    #[arg(long, value_name = "DIR")]
+    pub task_dir: Option<PathBuf>,
+    /// Only the first N documents of each task
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct CompareArgs {
+    /// Results of the baseline: a folder that `eval` wrote, with `:NAME` if it holds several models
+    pub base: String,
+    /// Results of the candidate, likewise
+    pub candidate: String,
+    /// Exit with 3 unless the verdict is this one
+    #[arg(long, value_name = "VERDICT")]
+    pub require: Option<Required>,
+}
+
+/// What `compare --require` can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Required {
+    /// Parity or better on every metric
+    Parity,
+}
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub prefill: usize,
+    /// Tokens decoded after it
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub decode: usize,
+    /// Runs, of which the best counts
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub runs: usize,
+}
+
+#[derive(Args)]
+pub struct ReproduceArgs {
+    /// Suite file [default: the embedded twins]
+    pub suite: Option<PathBuf>,
+    /// Folder for the converted models, the results and the report
+    #[arg(short, long, default_value = DEFAULT_OUTPUT, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl
+    #[arg(long, env = "B158_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+const DEFAULT_OUTPUT: &str = "target/b158";
+
+impl Default for ReproduceArgs {
+    fn default() -> Self {
+        Self { suite: None, output: DEFAULT_OUTPUT.into(), data: None }
+    }
+}
+
+fn name_and_path(argument: &str) -> Result<(String, PathBuf), String> {
+    match argument.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("expected NAME=PATH, for instance fp16=models/llama".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        super::Cli::command().debug_assert();
+    }
+}

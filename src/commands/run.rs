@@ -1,0 +1,83 @@
+//! `b158 run`.
+
+use std::{ops::ControlFlow, time::Instant};
+
+use anyhow::Result;
+use b158_kernels::Isa;
+use b158_runner::{GenerateOptions, Sampling, Session, StopReason, generate};
+use serde::Serialize;
+
+use crate::{ExitStatus, cli::RunArgs, commands::load, printer::Printer};
+
+#[derive(Serialize)]
+struct Output<'a> {
+    prompt: &'a str,
+    prompt_tokens: &'a [u32],
+    text: String,
+    tokens: &'a [u32],
+    stop: &'static str,
+    seconds: f64,
+}
+
+pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
+    let (checkpoint, model) = load(&args.model, isa, args.ctx)?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let prompt = tokenizer.encode(&args.prompt, true)?;
+    let options = GenerateOptions {
+        max_tokens: args.max_tokens,
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            seed: args.seed,
+        },
+        stop_tokens: model.config().eos_tokens.clone(),
+    };
+
+    let start = Instant::now();
+    let capacity = model.context().min(prompt.len() + args.max_tokens);
+    let mut session = Session::new(&model, capacity.max(prompt.len()))?;
+    let mut text = String::new();
+    let mut stream = tokenizer.stream();
+    let mut failed = None;
+    let generation = generate(&mut session, &prompt, &options, |token| {
+        let piece = stream.next(token).map_err(anyhow::Error::from).and_then(|piece| {
+            let piece = piece.unwrap_or_default();
+            text.push_str(&piece);
+            if printer.json() { Ok(()) } else { printer.stream(&piece) }
+        });
+        match piece {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let stop = match generation.reason {
+        StopReason::StopToken => "end of text",
+        StopReason::MaxTokens => "token limit",
+        StopReason::ContextFull => "context full",
+        StopReason::Caller => "stopped",
+    };
+    let output = Output {
+        prompt: &args.prompt,
+        prompt_tokens: &prompt,
+        text,
+        tokens: &generation.tokens,
+        stop,
+        seconds,
+    };
+    // In text mode the text is out already; its line ends here.
+    printer.result(&output, String::new)?;
+    printer.note(&format!(
+        "{} + {} tokens in {seconds:.2} s ({stop})",
+        prompt.len(),
+        generation.tokens.len()
+    ));
+    Ok(ExitStatus::Success)
+}

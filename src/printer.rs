@@ -1,0 +1,53 @@
+//! All output of the command: data on standard output, everything else on standard error.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// The one type that prints.
+pub struct Printer {
+    json: bool,
+}
+
+impl Printer {
+    /// A printer that prints JSON documents or text.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether standard output is one JSON document.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// The command's result: `document` with `--json`, otherwise `text`.
+    pub fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        let mut out = if self.json { serde_json::to_string_pretty(document)? } else { text() };
+        if !out.ends_with('\n') {
+            out.push('\n');
+        }
+        self.stream(&out)
+    }
+
+    /// A piece of the result as it comes, in text mode.
+    pub fn stream(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        match written {
+            // Whoever reads has enough.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => Ok(other?),
+        }
+    }
+
+    /// What is going on, for a person.
+    pub fn note(&self, text: &str) {
+        // Nothing is left to do if standard error is closed.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Why the command failed.
+    pub fn error(&self, error: &anyhow::Error) {
+        self.note(&format!("error: {error:#}"));
+    }
+}
