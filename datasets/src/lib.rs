@@ -1,1 +1,21 @@
-//! Text and task data: loaders and the embedded desk data.
+//! Text and task data: loaders, tables and the embedded desk data.
+//!
+//! ```text
+//!   --data DIR/arc_easy.jsonl  --+
+//!                                +-- locate --> jsonl --> Dataset { rows: JSON objects, origin }
+//!   embedded desk data         --+
+//!
+//!   Table { named columns } --> table --> FILE.parquet (whole or absent) --> table --> Table
+//! ```
+
+pub mod atomic;
+pub mod desk;
+pub mod error;
+pub mod jsonl;
+pub mod locate;
+pub mod table;
+
+pub use atomic::write_atomically;
+pub use error::Error;
+pub use locate::{DataSource, Dataset};
+pub use table::{Column, Table};

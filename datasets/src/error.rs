@@ -1,0 +1,79 @@
+//! What can go wrong with data; every message names the file and, where there is one, the remedy.
+
+use std::path::PathBuf;
+
+/// A failure to find, read or write data.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be opened or read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file could not be written; nothing was left under its final name.
+    #[error(
+        "cannot write {}: {source}\nhint: check the free space and the permissions of its folder",
+        path.display()
+    )]
+    Write {
+        /// The file's final name.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A line of a JSONL file is not one JSON object.
+    #[error("{file}, line {line}: {message}\nhint: a .jsonl file holds one JSON object per line")]
+    Line {
+        /// The file, or the name of the embedded data.
+        file: String,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with the line.
+        message: String,
+    },
+    /// A dataset without a single row.
+    #[error("{file} has no rows")]
+    NoRows {
+        /// The file.
+        file: String,
+    },
+    /// The data folder lacks a dataset.
+    #[error("no data for '{stem}' (split '{split}') in {}\nhint: put {stem}-{split}.jsonl or {stem}.jsonl there", dir.display())]
+    NotInFolder {
+        /// The dataset.
+        stem: String,
+        /// Its split.
+        split: String,
+        /// The folder that was searched.
+        dir: PathBuf,
+    },
+    /// Without a data folder only the desk data is there.
+    #[error(
+        "no data for '{stem}': only {embedded} are embedded\nhint: put {stem}-{split}.jsonl or {stem}.jsonl into a folder and pass it as --data"
+    )]
+    NotEmbedded {
+        /// The dataset.
+        stem: String,
+        /// Its split.
+        split: String,
+        /// The names of the embedded datasets.
+        embedded: String,
+    },
+    /// A dataset's or split's name is not a plain file name.
+    #[error("'{name}' is not a usable dataset name\nhint: use letters, digits, '_', '-' and '.', not starting with '.'")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A Parquet file could not be read as the table that was expected.
+    #[error("{}: {message}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
