@@ -1,1 +1,33 @@
-//! What a model is on disk: safetensors, GGUF, config and tokenizer.
+//! What a model is on disk: config, tensor names, safetensors, GGUF and tokenizer.
+//!
+//! ```text
+//! folder with config.json + *.safetensors ──┐              ┌─ config()     ModelConfig
+//! file.safetensors beside config.json     ──┼─ Checkpoint ─┼─ tensor(id)   name, type, shape, bytes in place
+//! file.gguf                               ──┘              └─ tokenizer()  Tokenizer
+//! ```
+//!
+//! [`Checkpoint::open`] checks everything that can be checked without reading weights, so that later
+//! steps cannot fail on structure. Weights are mapped, never copied. No other crate of the workspace
+//! knows a file format's bytes.
+//!
+//! Files are not trusted: whatever they hold, reading them ends in a value or an [`Error`], without
+//! a panic and without memory beyond a small multiple of the file's own size.
+
+mod checkpoint;
+mod config;
+mod error;
+pub mod gguf;
+mod gguf_file;
+mod hugging_face;
+mod mapped_file;
+mod names;
+pub mod safetensors;
+mod tensor;
+mod tokenizer;
+
+pub use checkpoint::Checkpoint;
+pub use config::{Activation, Architecture, ModelConfig};
+pub use error::Error;
+pub use names::{LayerTensor, TensorId, rope_permutation};
+pub use tensor::{Tensor, TensorType};
+pub use tokenizer::{BosToken, DecodeStream, Tokenizer};

@@ -1,0 +1,188 @@
+//! An open checkpoint, whatever its container.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    BosToken, Error, ModelConfig, Tensor, TensorId, Tokenizer, gguf_file, hugging_face,
+    mapped_file::MappedFile,
+};
+
+/// A model on disk: config, tensors and tokenizer. Opening it checks the structure as a whole and
+/// reads no weights.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub(crate) path: PathBuf,
+    pub(crate) config: ModelConfig,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) bytes_on_disk: u64,
+    pub(crate) tensors: BTreeMap<TensorId, Tensor>,
+    pub(crate) scales: BTreeMap<TensorId, f32>,
+    pub(crate) text: Text,
+}
+
+/// What belongs to the tokenizer.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// Where tokenizer.json is.
+    pub(crate) source: TokenizerSource,
+    /// The token that begins a sequence, as tokenizer_config.json spells it.
+    pub(crate) bos_text: Option<String>,
+    pub(crate) chat_template: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum TokenizerSource {
+    /// The path of a tokenizer.json that may be absent.
+    File(PathBuf),
+    /// The text out of a GGUF file, if it has one.
+    Gguf(Option<String>),
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder (`model.safetensors`, or shards with their index), a
+    /// `.safetensors` file beside its `config.json`, or a `.gguf` file.
+    ///
+    /// Everything that can be checked without reading weights is checked: every tensor that the
+    /// config demands is there, with the shape that the config implies and a type that can be read,
+    /// and lies inside its file.
+    ///
+    /// # Errors
+    /// Whatever is wrong, with file, tensor and remedy.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let metadata = path.metadata().map_err(Error::io(path))?;
+        if metadata.is_dir() {
+            return hugging_face::open_folder(path);
+        }
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        match extension.as_str() {
+            "gguf" => gguf_file::open(path),
+            "safetensors" => hugging_face::open_file(path),
+            "bin" | "pt" | "pth" | "ckpt" => Err(Error::Pickle { file: path.to_owned() }),
+            _ => Err(Error::NotACheckpoint { file: path.to_owned() }),
+        }
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's shape and constants.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The files that hold weights, in order of names.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The size of those files together.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.bytes_on_disk
+    }
+
+    /// Every tensor that the config demands: embedding, layers in order, output norm, and the head
+    /// where it is not tied.
+    pub fn tensor_ids(&self) -> Vec<TensorId> {
+        self.tensors.keys().copied().collect()
+    }
+
+    /// A tensor, in place.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] if the model has no such tensor (a sub-norm of a LLaMA, a layer
+    /// beyond the last, a tied head).
+    pub fn tensor(&self, id: TensorId) -> Result<Tensor, Error> {
+        self.tensors.get(&id).cloned().ok_or_else(|| Error::MissingTensor {
+            file: self.path.clone(),
+            tensor: id.hugging_face_name(self.config.architecture),
+        })
+    }
+
+    /// The separate scale of a packed tensor, which multiplies its product; `None` if the scale is
+    /// in the tensor's own blocks or the tensor is in full precision.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub fn scale(&self, id: TensorId) -> Result<Option<f32>, Error> {
+        self.tensor(id)?;
+        Ok(self.scales.get(&id).copied())
+    }
+
+    /// The model's tokenizer.
+    ///
+    /// # Errors
+    /// There is none, it is damaged, or it has more tokens than the model.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        let json = self.tokenizer_json()?;
+        let bos = BosToken { text: self.text.bos_text.as_deref(), id: self.config.bos_token };
+        Tokenizer::from_json(self.tokenizer_file(), &json, bos, self.config.vocab_size)
+    }
+
+    /// The text of the model's tokenizer.json.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`] if there is none; [`Error::Io`] if it cannot be read.
+    pub fn tokenizer_json(&self) -> Result<String, Error> {
+        let none = |hint| Err(Error::NoTokenizer { file: self.path.clone(), hint });
+        match &self.text.source {
+            TokenizerSource::File(file) if file.is_file() => {
+                std::fs::read_to_string(file).map_err(Error::io(file))
+            }
+            TokenizerSource::File(_) => none(
+                "put the model's tokenizer.json beside config.json (transformers writes it: `AutoTokenizer.from_pretrained(...).save_pretrained(folder)`)",
+            ),
+            TokenizerSource::Gguf(Some(json)) => Ok(json.clone()),
+            TokenizerSource::Gguf(None) => none(
+                "the tokenizer must be in the file's key `tokenizer.huggingface.json`; convert the model again from its Hugging Face folder",
+            ),
+        }
+    }
+
+    /// The chat template (Jinja), if the model has one.
+    pub fn chat_template(&self) -> Option<String> {
+        self.text.chat_template.clone()
+    }
+
+    fn tokenizer_file(&self) -> &Path {
+        match &self.text.source {
+            TokenizerSource::File(file) => file,
+            TokenizerSource::Gguf(_) => &self.path,
+        }
+    }
+}
+
+/// Looks up every tensor that the config demands and checks it against the config.
+///
+/// Stops at the first failure, so that a config which claims billions of layers costs nothing.
+pub(crate) fn collect_tensors(
+    config: &ModelConfig,
+    find: impl Fn(TensorId) -> Result<Tensor, Error>,
+) -> Result<BTreeMap<TensorId, Tensor>, Error> {
+    let mut tensors = BTreeMap::new();
+    for id in TensorId::all(config) {
+        let tensor = find(id)?;
+        let file = || tensor.file().to_owned();
+        let expected = id.shape(config);
+        if tensor.shape != expected {
+            let (tensor, found) = (tensor.name.clone(), tensor.shape.clone());
+            return Err(Error::WrongShape { file: file(), tensor, found, expected });
+        }
+        if !id.is_linear() && tensor.dtype.dense().is_none() {
+            let dtype = tensor.dtype.name();
+            return Err(Error::NotDense { file: file(), tensor: tensor.name.clone(), dtype });
+        }
+        tensors.insert(id, tensor);
+    }
+    Ok(tensors)
+}
+
+/// The size of mapped files together.
+pub(crate) fn total_bytes<'f>(files: impl IntoIterator<Item = &'f Arc<MappedFile>>) -> u64 {
+    files.into_iter().map(|f| f.bytes().len() as u64).sum()
+}

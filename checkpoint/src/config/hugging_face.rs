@@ -1,0 +1,347 @@
+//! config.json and generation_config.json of Hugging Face's transformers, old and new keys.
+//!
+//! ```text
+//! up to transformers 4                 from transformers 5
+//! "rope_theta": 10000.0                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}
+//! "rope_scaling": null
+//! ```
+//!
+//! What transformers would do differently and this workspace cannot do is refused by name: biases,
+//! scaled rotary embeddings, quantization other than BitNet's.
+
+use std::path::Path;
+
+use b158_kernels::rope::RopePairs;
+use serde_json::{Map, Value};
+
+use super::{Activation, Architecture, ModelConfig};
+use crate::{Error, error::printable};
+
+/// See [`ModelConfig::from_json`].
+pub(super) fn parse(file: &Path, json: &[u8]) -> Result<ModelConfig, Error> {
+    let object = object(file, json)?;
+    let keys = Keys { file, object: &object };
+    let architecture = architecture(&keys)?;
+    let is_bitnet = architecture != Architecture::Llama;
+
+    for key in ["attention_bias", "mlp_bias"] {
+        if keys.flag(key)?.unwrap_or(false) {
+            return Err(Error::unsupported(file, format!("`{key}`: true"), "use a model without biases"));
+        }
+    }
+    let hidden_size = keys.required_size("hidden_size")?;
+    let heads = keys.required_size("num_attention_heads")?;
+    let head_dim = match keys.size("head_dim")? {
+        Some(head_dim) => head_dim,
+        None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
+        None => {
+            return Err(keys.bad("num_attention_heads", "it must divide hidden_size where head_dim is absent"));
+        }
+    };
+    let mut config = ModelConfig {
+        architecture,
+        hidden_size,
+        intermediate_size: keys.required_size("intermediate_size")?,
+        layers: keys.required_size("num_hidden_layers")?,
+        heads,
+        kv_heads: keys.size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        vocab_size: keys.required_size("vocab_size")?,
+        context_length: keys.required_size("max_position_embeddings")?,
+        norm_eps: keys.float("rms_norm_eps")?.ok_or_else(|| Error::missing_key(file, "rms_norm_eps"))? as f32,
+        rope_theta: rope_theta(&keys, architecture)?,
+        rope_pairs: RopePairs::HalfSplit,
+        activation: activation(&keys, architecture)?,
+        tied_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(false),
+        sub_norms: is_bitnet,
+        // After `quantization`, which refuses packed weights: a BitNet that is left is a master.
+        ternary_linears: quantization(&keys)? || is_bitnet,
+        bos_token: keys.token("bos_token_id")?,
+        eos_tokens: keys.tokens("eos_token_id")?,
+    };
+    config.normalize_eos();
+    config.validate(file)?;
+    Ok(config)
+}
+
+/// The ending tokens of generation_config.json.
+pub(super) fn generation_eos(file: &Path, json: &[u8]) -> Result<Vec<u32>, Error> {
+    let object = object(file, json)?;
+    Keys { file, object: &object }.tokens("eos_token_id")
+}
+
+fn object(file: &Path, json: &[u8]) -> Result<Map<String, Value>, Error> {
+    serde_json::from_slice(json).map_err(Error::json(file))
+}
+
+/// By class name: 1bitLLM's checkpoints say `"model_type": "llama"` although they are not.
+fn architecture(keys: &Keys) -> Result<Architecture, Error> {
+    let names = keys.get("architectures").ok_or_else(|| Error::missing_key(keys.file, "architectures"))?;
+    let Some(name) = names.get(0).and_then(Value::as_str) else {
+        return Err(keys.bad("architectures", "it must be a list that starts with a class name"));
+    };
+    Architecture::ALL.into_iter().find(|a| a.hugging_face_name() == name).ok_or_else(|| {
+        Error::UnknownArchitecture {
+            file: keys.file.to_owned(),
+            found: printable(name),
+            supported: "LlamaForCausalLM, BitNetForCausalLM (2B4T) and BitnetForCausalLM (1bitLLM)",
+        }
+    })
+}
+
+fn activation(keys: &Keys, architecture: Architecture) -> Result<Activation, Error> {
+    let Some(value) = keys.get("hidden_act") else {
+        // The defaults of LlamaConfig and BitNetConfig.
+        return Ok(if architecture == Architecture::BitNet2B4T {
+            Activation::Relu2
+        } else {
+            Activation::Silu
+        });
+    };
+    value
+        .as_str()
+        .and_then(Activation::from_name)
+        .ok_or_else(|| keys.bad("hidden_act", "supported are \"silu\" and \"relu2\""))
+}
+
+/// The base of the rotary frequencies, after making sure that nothing scales them.
+fn rope_theta(keys: &Keys, architecture: Architecture) -> Result<f64, Error> {
+    let mut theta = keys.float("rope_theta")?;
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(value) = keys.get(key) else { continue };
+        let Some(object) = value.as_object() else {
+            return Err(keys.bad(key, "it must be null or an object"));
+        };
+        let rope = Keys { file: keys.file, object };
+        let kind = rope.get("rope_type").or_else(|| rope.get("type"));
+        // `rope_scaling` without a type would be an error in transformers; `rope_parameters` has a default.
+        let known = kind.map_or(key == "rope_parameters", |kind| kind == "default");
+        if !known {
+            let feature = format!("`{key}` of type {}", kind.map_or("(none)".into(), brief));
+            return Err(Error::unsupported(keys.file, feature, "use a model with plain rotary embeddings"));
+        }
+        theta = rope.float("rope_theta")?.or(theta);
+        if rope.float("partial_rotary_factor")?.is_some_and(|f| f != 1.0) {
+            return Err(Error::unsupported(
+                keys.file,
+                "`partial_rotary_factor`",
+                "use a model that turns whole heads",
+            ));
+        }
+    }
+    // The defaults of BitNetConfig and LlamaConfig.
+    Ok(theta.unwrap_or(if architecture == Architecture::BitNet2B4T { 500_000.0 } else { 10_000.0 }))
+}
+
+/// Whether the linear layers are BitLinear according to the quantization entries.
+fn quantization(keys: &Keys) -> Result<bool, Error> {
+    for (key, value) in [("weight_bits", 1), ("input_bits", 8)] {
+        if keys.size(key)?.is_some_and(|bits| bits != value) {
+            return Err(keys.bad(key, "supported are ternary weights (weight_bits 1) and int8 activations"));
+        }
+    }
+    let Some(value) = keys.get("quantization_config") else { return Ok(false) };
+    let Some(object) = value.as_object() else {
+        return Err(keys.bad("quantization_config", "it must be null or an object"));
+    };
+    let quantization = Keys { file: keys.file, object };
+    let method = quantization.get("quant_method");
+    if method.is_none_or(|method| method != "bitnet") {
+        let feature = format!("the quantization method {}", method.map_or("(none)".into(), brief));
+        return Err(Error::unsupported(keys.file, feature, "use the model's full-precision checkpoint"));
+    }
+    // Offline is transformers' default: the weights are packed, four codes a byte.
+    if quantization.get("quantization_mode").is_none_or(|mode| mode != "online") {
+        return Err(packed_uint8(keys.file));
+    }
+    Ok(true)
+}
+
+/// The error for transformers' packed ternary weights.
+pub(crate) fn packed_uint8(file: &Path) -> Error {
+    let hint = "use the full-precision master (for 2B4T: microsoft/bitnet-b1.58-2B-4T-bf16)";
+    Error::unsupported(file, "a checkpoint of packed uint8 ternary weights", hint)
+}
+
+/// A value on one line, cut to a length that fits a message.
+fn brief(value: &Value) -> String {
+    printable(&value.to_string())
+}
+
+/// Typed access to a JSON object; `null` counts as absent, as in transformers.
+struct Keys<'a> {
+    file: &'a Path,
+    object: &'a Map<String, Value>,
+}
+
+impl<'a> Keys<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.object.get(key).filter(|value| !value.is_null())
+    }
+
+    fn bad(&self, key: &str, valid: &'static str) -> Error {
+        let value = self.object.get(key).map_or_else(|| "absent".into(), brief);
+        Error::BadValue { file: self.file.to_owned(), key: key.into(), value, valid }
+    }
+
+    fn typed<T>(
+        &self,
+        key: &str,
+        valid: &'static str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        self.get(key).map(|value| read(value).ok_or_else(|| self.bad(key, valid))).transpose()
+    }
+
+    fn size(&self, key: &str) -> Result<Option<usize>, Error> {
+        self.typed(key, "it must be a whole number", |v| v.as_u64()?.try_into().ok())
+    }
+
+    fn required_size(&self, key: &str) -> Result<usize, Error> {
+        self.size(key)?.ok_or_else(|| Error::missing_key(self.file, key))
+    }
+
+    fn float(&self, key: &str) -> Result<Option<f64>, Error> {
+        self.typed(key, "it must be a number", Value::as_f64)
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, Error> {
+        self.typed(key, "it must be true or false", Value::as_bool)
+    }
+
+    fn token(&self, key: &str) -> Result<Option<u32>, Error> {
+        self.typed(key, "it must be a token id", token)
+    }
+
+    /// One token id or a list of them.
+    fn tokens(&self, key: &str) -> Result<Vec<u32>, Error> {
+        let read = |value: &'a Value| match value {
+            Value::Array(list) => list.iter().map(token).collect(),
+            one => token(one).map(|id| vec![id]),
+        };
+        Ok(self.typed(key, "it must be a token id or a list of them", read)?.unwrap_or_default())
+    }
+}
+
+fn token(value: &Value) -> Option<u32> {
+    value.as_u64()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn base() -> Value {
+        json!({
+            "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 160,
+            "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512,
+            "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2
+        })
+    }
+
+    fn parse_with(changes: Value) -> Result<ModelConfig, Error> {
+        let mut config = base();
+        let object = config.as_object_mut().unwrap();
+        for (key, value) in changes.as_object().unwrap() {
+            object.insert(key.clone(), value.clone());
+        }
+        parse(Path::new("config.json"), config.to_string().as_bytes())
+    }
+
+    #[test]
+    fn old_and_new_keys_of_rope() {
+        let theta = |changes| parse_with(changes).unwrap().rope_theta;
+        assert_eq!(theta(json!({})), 10_000.0);
+        assert_eq!(theta(json!({"architectures": ["BitNetForCausalLM"]})), 500_000.0);
+        assert_eq!(theta(json!({"rope_theta": 5e5, "rope_scaling": null})), 5e5);
+        assert_eq!(theta(json!({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}})), 1e6);
+    }
+
+    #[test]
+    fn scaled_rope_is_refused() {
+        for changes in [
+            json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
+            json!({"rope_scaling": {"factor": 2.0}}),
+            json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}),
+            json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
+        ] {
+            assert!(matches!(parse_with(changes), Err(Error::Unsupported { .. })));
+        }
+    }
+
+    #[test]
+    fn the_class_decides_not_the_model_type() {
+        let config =
+            parse_with(json!({"architectures": ["BitnetForCausalLM"], "model_type": "llama"})).unwrap();
+        assert_eq!(config.architecture, Architecture::BitNet1bitLlm);
+        assert!(config.sub_norms && config.ternary_linears);
+        assert_eq!(config.activation, Activation::Silu);
+    }
+
+    #[test]
+    fn ending_tokens() {
+        let eos = |value| parse_with(json!({ "eos_token_id": value })).unwrap().eos_tokens;
+        assert_eq!(eos(json!(7)), [7]);
+        assert_eq!(eos(json!([9, 7, 9])), [7, 9]);
+        assert_eq!(eos(json!(null)), [0; 0]);
+        let mut config = parse_with(json!({})).unwrap();
+        config.add_generation_config(Path::new("g"), br#"{"eos_token_id": [5, 2]}"#).unwrap();
+        assert_eq!(config.eos_tokens, [2, 5]);
+    }
+
+    #[test]
+    fn biases_and_foreign_quantization_are_refused() {
+        for changes in [
+            json!({"attention_bias": true}),
+            json!({"mlp_bias": true}),
+            json!({"quantization_config": {"quant_method": "gptq"}}),
+            json!({"quantization_config": {"quant_method": "bitnet"}}),
+            json!({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "offline"}}),
+        ] {
+            assert!(matches!(parse_with(changes), Err(Error::Unsupported { .. })));
+        }
+        let online =
+            json!({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}});
+        assert!(parse_with(online).unwrap().ternary_linears);
+        assert!(parse_with(json!({"hidden_act": "gelu"})).is_err());
+        assert!(parse_with(json!({"weight_bits": 2})).is_err());
+    }
+
+    #[test]
+    fn head_dim_follows_from_the_width_only_where_it_divides() {
+        assert_eq!(parse_with(json!({})).unwrap().head_dim, 16);
+        assert_eq!(parse_with(json!({"head_dim": 32})).unwrap().head_dim, 32);
+        assert!(parse_with(json!({"num_attention_heads": 5, "num_key_value_heads": 5})).is_err());
+        assert!(parse_with(json!({"num_attention_heads": 0})).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_under_any_key_is_a_config_or_an_error(
+            key in prop::sample::select(vec![
+                "architectures", "hidden_size", "num_attention_heads", "head_dim", "rope_parameters",
+                "rope_scaling", "eos_token_id", "quantization_config", "vocab_size", "rms_norm_eps",
+            ]),
+            value in prop_oneof![
+                Just(json!(null)), Just(json!(-1)), Just(json!(0)), Just(json!(1e300)), Just(json!([])),
+                Just(json!({})), Just(json!("x")), Just(json!([[[]]])), any::<u64>().prop_map(|n| json!(n)),
+                any::<f64>().prop_map(|n| json!(n)),
+            ],
+        ) {
+            if let Ok(config) = parse_with(json!({ key: value })) {
+                prop_assert!(config.validate(Path::new("config.json")).is_ok());
+            }
+        }
+
+        #[test]
+        fn mutated_bytes_never_panic(position in 0usize..400, byte: u8) {
+            let mut json = base().to_string().into_bytes();
+            let position = position % json.len();
+            json[position] = byte;
+            let _ = parse(Path::new("config.json"), &json);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A model's shape and constants, whatever file they come from.
+//!
+//! [`ModelConfig`] holds what inference needs and nothing else. `hugging_face` reads it from
+//! config.json; [`crate::gguf::metadata`] reads it from, and writes it to, a GGUF file.
+
+mod hugging_face;
+
+pub(crate) use hugging_face::packed_uint8;
+
+use std::path::Path;
+
+use b158_kernels::rope::RopePairs;
+
+use crate::Error;
+
+/// Which published layout the model follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// LLaMA: `LlamaForCausalLM`.
+    Llama,
+    /// BitNet b1.58 2B4T (arXiv 2504.12285): `BitNetForCausalLM`, sub-norms, squared ReLU.
+    BitNet2B4T,
+    /// The 1bitLLM reproduction of b1.58: `BitnetForCausalLM`, sub-norms, SiLU.
+    BitNet1bitLlm,
+}
+
+impl Architecture {
+    /// Every architecture.
+    pub const ALL: [Self; 3] = [Self::Llama, Self::BitNet2B4T, Self::BitNet1bitLlm];
+
+    /// The class name in `architectures` of config.json. Note `BitNet` and `Bitnet`.
+    pub fn hugging_face_name(self) -> &'static str {
+        match self {
+            Self::Llama => "LlamaForCausalLM",
+            Self::BitNet2B4T => "BitNetForCausalLM",
+            Self::BitNet1bitLlm => "BitnetForCausalLM",
+        }
+    }
+
+    /// `general.architecture` of a GGUF file.
+    pub fn gguf_name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::BitNet2B4T | Self::BitNet1bitLlm => "bitnet",
+        }
+    }
+}
+
+/// The feed-forward network's activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x * sigmoid(x).
+    Silu,
+    /// max(x, 0)^2.
+    Relu2,
+}
+
+impl Activation {
+    /// The name in `hidden_act` of config.json and in `{arch}.hidden_activation` of GGUF.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::Relu2 => "relu2",
+        }
+    }
+
+    /// The activation with that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Silu, Self::Relu2].into_iter().find(|a| a.name() == name)
+    }
+}
+
+/// A model's shape and constants. Sizes are in elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// The layout.
+    pub architecture: Architecture,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward network.
+    pub intermediate_size: usize,
+    /// Number of Transformer blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head; even.
+    pub head_dim: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Longest sequence, in tokens.
+    pub context_length: usize,
+    /// Added to the mean square in RMSNorm.
+    pub norm_eps: f32,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Which rows of the query and key projections turn together.
+    pub rope_pairs: RopePairs,
+    /// The feed-forward network's activation.
+    pub activation: Activation,
+    /// Whether the output head is the embedding.
+    pub tied_embeddings: bool,
+    /// Whether there are norms before the output and down projections.
+    pub sub_norms: bool,
+    /// Whether the linear layers are BitLinear (ternary weights, int8 activations): a b1.58 master
+    /// in full precision, or packed.
+    pub ternary_linears: bool,
+    /// Beginning of sequence.
+    pub bos_token: Option<u32>,
+    /// Tokens that end a text, in ascending order.
+    pub eos_tokens: Vec<u32>,
+}
+
+impl ModelConfig {
+    /// Reads the bytes of config.json; `file` is for messages only.
+    ///
+    /// # Errors
+    /// Not JSON, missing keys, values outside their range, and every feature that would change the
+    /// results if it were ignored (biases, rotary scaling, foreign quantization).
+    pub fn from_json(file: &Path, json: &[u8]) -> Result<Self, Error> {
+        hugging_face::parse(file, json)
+    }
+
+    /// Adds the ending tokens of generation_config.json, which chat models list there only.
+    ///
+    /// # Errors
+    /// Not JSON, or `eos_token_id` is neither a token id nor a list of them.
+    pub fn add_generation_config(&mut self, file: &Path, json: &[u8]) -> Result<(), Error> {
+        self.eos_tokens.extend(hugging_face::generation_eos(file, json)?);
+        self.normalize_eos();
+        Ok(())
+    }
+
+    pub(crate) fn normalize_eos(&mut self) {
+        self.eos_tokens.sort_unstable();
+        self.eos_tokens.dedup();
+    }
+
+    /// Checks what the rest of the workspace relies on: no size of zero, heads that divide evenly,
+    /// and matrices whose number of bytes fits the address space. Keys are named as in config.json.
+    pub(crate) fn validate(&self, file: &Path) -> Result<(), Error> {
+        let bad = |key: &str, value: String, valid| {
+            Err(Error::BadValue { file: file.to_owned(), key: key.to_owned(), value, valid })
+        };
+        for (key, size) in [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.context_length),
+        ] {
+            if size == 0 || size > u32::MAX as usize {
+                return bad(key, size.to_string(), "it must be at least 1 and below 2^32");
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return bad(
+                "num_key_value_heads",
+                self.kv_heads.to_string(),
+                "it must divide the number of heads",
+            );
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return bad(
+                "head_dim",
+                self.head_dim.to_string(),
+                "it must be even: rotary embedding turns pairs",
+            );
+        }
+        let overflows = |sizes: &[usize]| {
+            // Four bytes an element is the widest type; slices hold at most isize::MAX bytes.
+            let bytes = sizes.iter().try_fold(4usize, |n, &size| n.checked_mul(size));
+            bytes.is_none_or(|n| n > isize::MAX as usize)
+        };
+        if overflows(&[self.heads, self.head_dim, self.hidden_size])
+            || overflows(&[self.vocab_size, self.hidden_size])
+            || overflows(&[self.intermediate_size, self.hidden_size])
+        {
+            return bad(
+                "hidden_size",
+                self.hidden_size.to_string(),
+                "a matrix of that size cannot be addressed",
+            );
+        }
+        if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
+            return bad(
+                "rms_norm_eps",
+                self.norm_eps.to_string(),
+                "it must be a finite number of at least 0",
+            );
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
+            return bad("rope_theta", self.rope_theta.to_string(), "it must be a finite number above 0");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A small config in which every size is different.
+    pub(crate) fn llama() -> ModelConfig {
+        ModelConfig {
+            architecture: Architecture::Llama,
+            hidden_size: 24,
+            intermediate_size: 40,
+            layers: 3,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 6,
+            vocab_size: 50,
+            context_length: 64,
+            norm_eps: 1e-5,
+            rope_theta: 10000.0,
+            rope_pairs: RopePairs::HalfSplit,
+            activation: Activation::Silu,
+            tied_embeddings: false,
+            sub_norms: false,
+            ternary_linears: false,
+            bos_token: Some(1),
+            eos_tokens: vec![2],
+        }
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        let check = |change: fn(&mut ModelConfig)| {
+            let mut config = llama();
+            change(&mut config);
+            config.validate(Path::new("config.json"))
+        };
+        assert!(check(|_| ()).is_ok());
+        assert!(check(|c| c.layers = 0).is_err());
+        assert!(check(|c| c.kv_heads = 3).is_err());
+        assert!(check(|c| c.head_dim = 5).is_err());
+        assert!(check(|c| (c.vocab_size, c.hidden_size) = (u32::MAX as usize, u32::MAX as usize)).is_err());
+        assert!(check(|c| c.norm_eps = f32::NAN).is_err());
+        assert!(check(|c| c.rope_theta = 0.0).is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! GGUF, the container of llama.cpp: reads versions 2 and 3, writes version 3
+//! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>).
+//!
+//! ```text
+//! | "GGUF" | version u32 | tensors u64 | entries u64 |                  all numbers little-endian
+//! | entry: key, type u32, value |  ...                                  a string is u64 bytes, then UTF-8
+//! | tensor: name, dims u32, sizes u64 x dims, type u32, offset u64 | ...
+//! | padding | tensor data | padding | tensor data | ...
+//!           ^ data offset: a multiple of the alignment (32); so is every tensor's offset from here
+//! ```
+//!
+//! The first size is that of the fastest dimension, so the sizes of a matrix `[rows, cols]` are
+//! `cols, rows`: this module reverses them on both ways and shows row-major shapes only.
+//!
+//! - [`Gguf`] reads: strings and arrays stay in the file's bytes, and nothing is allocated by a
+//!   count that the file claims.
+//! - [`GgufPlan`] and [`GgufDataWriter`] write: first the whole header, then one tensor after the
+//!   other, so that a model of any size streams through.
+//! - [`metadata`] translates between [`crate::ModelConfig`] and llama.cpp's keys.
+
+pub mod metadata;
+mod read;
+mod value;
+mod write;
+
+pub use read::{Gguf, TensorEntry};
+pub use value::{Array, Value, ValueType};
+pub use write::{GgufDataWriter, GgufPlan, TensorInfo};
+
+/// Tensor data starts at multiples of this many bytes unless `general.alignment` says otherwise.
+pub const DEFAULT_ALIGNMENT: u64 = 32;
+
+const MAGIC: &[u8; 4] = b"GGUF";
+/// ggml's `GGML_MAX_DIMS`.
+const MAX_DIMS: usize = 4;
+/// ggml's `GGML_MAX_NAME` less the terminating zero of its C strings.
+const MAX_NAME_BYTES: usize = 63;

@@ -1,0 +1,302 @@
+//! Reads the header of a GGUF file.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{Array, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, Value, ValueType};
+use crate::{Error, TensorType, error::printable};
+
+/// The header of a GGUF file; strings borrow from the file's bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gguf<'a> {
+    /// 2 or 3; they differ in nothing that is read here.
+    pub version: u32,
+    /// The metadata, in the file's order, without duplicates.
+    pub metadata: Vec<(&'a str, Value<'a>)>,
+    /// The tensors, in the file's order, without duplicates.
+    pub tensors: Vec<TensorEntry<'a>>,
+    /// Where tensor data starts, in bytes from the start of the file.
+    pub data_offset: u64,
+}
+
+/// One tensor of the header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorEntry<'a> {
+    /// The tensor's name.
+    pub name: &'a str,
+    /// The type's number, known or not.
+    pub type_id: u32,
+    /// Row-major: GGUF's sizes in reverse.
+    pub shape: Vec<usize>,
+    /// Where the data starts, in bytes from the start of the file.
+    pub offset: u64,
+}
+
+impl TensorEntry<'_> {
+    /// The type, if it is one that models are read from.
+    pub fn tensor_type(&self) -> Option<TensorType> {
+        TensorType::from_gguf_id(self.type_id)
+    }
+}
+
+impl<'a> Gguf<'a> {
+    /// Reads the header of a file that is given as a whole; `file` is for messages only.
+    ///
+    /// Tensors of unknown types are listed, but where they end is not checked.
+    ///
+    /// # Errors
+    /// Everything that breaks the format's rules: a cut file, counts beyond the file's size,
+    /// duplicate names, tensors that overlap or leave the file.
+    pub fn parse(file: &Path, bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut cursor = Cursor { file, bytes, position: 0 };
+        if cursor.take(4, "the magic number")? != MAGIC {
+            return Err(Error::malformed(file, "the file does not start with `GGUF`"));
+        }
+        let version = cursor.u32("the version")?;
+        if !matches!(version, 2 | 3) {
+            return Err(unsupported_version(file, version));
+        }
+        let tensor_count = cursor.count(MIN_TENSOR_BYTES, "the list of tensors")?;
+        let entry_count = cursor.count(MIN_ENTRY_BYTES, "the metadata")?;
+
+        let metadata = read_metadata(&mut cursor, entry_count)?;
+        let alignment = alignment(file, &metadata)?;
+        let mut tensors = read_tensors(&mut cursor, tensor_count)?;
+        let data_offset = (cursor.position as u64).next_multiple_of(alignment);
+        for tensor in &mut tensors {
+            if !tensor.offset.is_multiple_of(alignment) {
+                return Err(Error::malformed(
+                    file,
+                    format!(
+                        "tensor `{}` starts at {}, which is not a multiple of {alignment}",
+                        printable(tensor.name),
+                        tensor.offset
+                    ),
+                ));
+            }
+            tensor.offset = tensor.offset.saturating_add(data_offset);
+        }
+        check_extents(file, &tensors, bytes.len() as u64)?;
+        Ok(Self { version, metadata, tensors, data_offset })
+    }
+
+    /// The value of a metadata key.
+    pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+        self.metadata.iter().find(|(k, _)| *k == key).map(|(_, value)| value)
+    }
+
+    /// The tensor with that name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorEntry<'a>> {
+        self.tensors.iter().find(|t| t.name == name)
+    }
+}
+
+/// Length of an empty key, type, one byte of value.
+const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
+/// Length of an empty name, number of dimensions, type, offset.
+const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
+/// Larger ones would only waste space; the limit keeps sums of offsets far from overflow.
+const MAX_ALIGNMENT: u64 = 1 << 20;
+
+fn unsupported_version(file: &Path, version: u32) -> Error {
+    let (feature, hint) = if version.swap_bytes() < 16 && version != 0 {
+        ("a big-endian GGUF file".to_owned(), "convert the model on a little-endian machine")
+    } else {
+        (format!("GGUF version {version}"), "convert the model again with a current version of llama.cpp")
+    };
+    Error::unsupported(file, feature, hint)
+}
+
+fn read_metadata<'a>(cursor: &mut Cursor<'a, '_>, count: u64) -> Result<Vec<(&'a str, Value<'a>)>, Error> {
+    let (mut metadata, mut keys) = (Vec::new(), BTreeSet::new());
+    for _ in 0..count {
+        let key = cursor.string("a metadata key")?;
+        let type_id = cursor.u32("the type of a metadata value")?;
+        let value = cursor.value(key, type_id)?;
+        if !keys.insert(key) {
+            let file = cursor.file.to_owned();
+            return Err(Error::Duplicate { file, what: "key", name: printable(key) });
+        }
+        metadata.push((key, value));
+    }
+    Ok(metadata)
+}
+
+fn alignment(file: &Path, metadata: &[(&str, Value)]) -> Result<u64, Error> {
+    let Some((key, value)) = metadata.iter().find(|(key, _)| *key == "general.alignment") else {
+        return Ok(DEFAULT_ALIGNMENT);
+    };
+    // At least 8: the format's rule, and what reading numbers in place needs.
+    value.as_u64().filter(|&n| n.is_power_of_two() && (8..=MAX_ALIGNMENT).contains(&n)).ok_or_else(|| {
+        Error::BadValue {
+            file: file.to_owned(),
+            key: (*key).to_owned(),
+            value: printable(&format!("{value:?}")),
+            valid: "it must be a power of two from 8 to 2^20",
+        }
+    })
+}
+
+/// Reads the list of tensors; offsets are still relative to the tensor data.
+fn read_tensors<'a>(cursor: &mut Cursor<'a, '_>, count: u64) -> Result<Vec<TensorEntry<'a>>, Error> {
+    let (mut tensors, mut names) = (Vec::new(), BTreeSet::new());
+    for _ in 0..count {
+        let name = cursor.string("a tensor's name")?;
+        let malformed =
+            |reason: &str| Error::malformed(cursor.file, format!("tensor `{}` {reason}", printable(name)));
+        let dims = cursor.u32("a tensor's number of dimensions")? as usize;
+        if dims > MAX_DIMS {
+            return Err(malformed(&format!("has {dims} dimensions; at most {MAX_DIMS} are allowed")));
+        }
+        let mut shape = Vec::with_capacity(dims);
+        for _ in 0..dims {
+            shape.push(cursor.u64("a tensor's sizes")?);
+        }
+        shape.reverse();
+        let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
+        // ggml counts elements in i64.
+        if !elements.is_some_and(|n| n > 0 && i64::try_from(n).is_ok()) {
+            return Err(malformed(&format!("has the shape {shape:?}: no elements, or too many")));
+        }
+        let shape = shape.into_iter().map(|size| size as usize).collect();
+        let type_id = cursor.u32("a tensor's type")?;
+        let offset = cursor.u64("a tensor's offset")?;
+        if !names.insert(name) {
+            let file = cursor.file.to_owned();
+            return Err(Error::Duplicate { file, what: "tensor", name: printable(name) });
+        }
+        tensors.push(TensorEntry { name, type_id, shape, offset });
+    }
+    Ok(tensors)
+}
+
+/// Every tensor lies inside the file, and no two share a byte.
+fn check_extents(file: &Path, tensors: &[TensorEntry], file_len: u64) -> Result<(), Error> {
+    let mut extents = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let name = printable(tensor.name);
+        // Where a tensor of unknown type ends is unknown: only its start is checked.
+        let len = match tensor.tensor_type() {
+            Some(dtype) => dtype.byte_len(&tensor.shape).ok_or_else(|| {
+                let reason =
+                    format!("tensor `{name}`: the shape {:?} does not fit the type {dtype}", tensor.shape);
+                Error::malformed(file, reason)
+            })?,
+            None => 0,
+        };
+        let end = tensor.offset.saturating_add(len);
+        if end > file_len {
+            let part = format!("tensor `{name}`");
+            return Err(Error::Truncated { file: file.to_owned(), part, needed: end, actual: file_len });
+        }
+        extents.push((tensor.offset, end, tensor.name));
+    }
+    extents.sort_unstable();
+    for pair in extents.windows(2) {
+        let ((_, end, first), (start, _, second)) = (pair[0], pair[1]);
+        if start < end {
+            let reason = format!("the tensors `{}` and `{}` overlap", printable(first), printable(second));
+            return Err(Error::malformed(file, reason));
+        }
+    }
+    Ok(())
+}
+
+/// A position in the header.
+struct Cursor<'a, 'f> {
+    file: &'f Path,
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Cursor<'a, '_> {
+    /// The next `len` bytes; `part` is what they are, for the message.
+    fn take(&mut self, len: u64, part: &str) -> Result<&'a [u8], Error> {
+        let rest = &self.bytes[self.position..];
+        let Some(bytes) = usize::try_from(len).ok().and_then(|len| rest.get(..len)) else {
+            return Err(Error::Truncated {
+                file: self.file.to_owned(),
+                part: part.to_owned(),
+                needed: (self.position as u64).saturating_add(len),
+                actual: self.bytes.len() as u64,
+            });
+        };
+        self.position += bytes.len();
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self, part: &str) -> Result<[u8; N], Error> {
+        Ok(self.take(N as u64, part)?.try_into().expect("N bytes were taken"))
+    }
+
+    fn u32(&mut self, part: &str) -> Result<u32, Error> {
+        self.array(part).map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self, part: &str) -> Result<u64, Error> {
+        self.array(part).map(u64::from_le_bytes)
+    }
+
+    /// A number of items of at least `min_bytes` each, which must fit the rest of the file.
+    fn count(&mut self, min_bytes: u64, part: &str) -> Result<u64, Error> {
+        let count = self.u64(part)?;
+        let needed = count.saturating_mul(min_bytes).saturating_add(self.position as u64);
+        let actual = self.bytes.len() as u64;
+        if needed > actual {
+            let (file, part) = (self.file.to_owned(), format!("{part} ({count} items)"));
+            return Err(Error::Truncated { file, part, needed, actual });
+        }
+        Ok(count)
+    }
+
+    fn string(&mut self, part: &str) -> Result<&'a str, Error> {
+        let len = self.u64(part)?;
+        let bytes = self.take(len, part)?;
+        std::str::from_utf8(bytes).map_err(|_| Error::malformed(self.file, format!("{part} is not UTF-8")))
+    }
+
+    fn value(&mut self, key: &str, type_id: u32) -> Result<Value<'a>, Error> {
+        let part = format!("the value of `{}`", printable(key));
+        let value_type = self.value_type(type_id, &part)?;
+        match value_type {
+            ValueType::String => self.string(&part).map(|s| Value::String(s.into())),
+            ValueType::Array => self.value_array(&part).map(Value::Array),
+            fixed => {
+                let bytes = self.take(fixed.size().expect("neither string nor array") as u64, &part)?;
+                Value::decode_fixed(fixed, bytes).ok_or_else(|| {
+                    Error::malformed(self.file, format!("{part} is a truth value other than 0 and 1"))
+                })
+            }
+        }
+    }
+
+    fn value_type(&self, id: u32, part: &str) -> Result<ValueType, Error> {
+        ValueType::from_id(id)
+            .ok_or_else(|| Error::malformed(self.file, format!("{part} has the unknown type {id}")))
+    }
+
+    fn value_array(&mut self, part: &str) -> Result<Array<'a>, Error> {
+        let type_id = self.u32(part)?;
+        let element = self.value_type(type_id, part)?;
+        if element == ValueType::Array {
+            return Err(Error::malformed(self.file, format!("{part} is an array of arrays")));
+        }
+        let len = self.count(element.size().unwrap_or(8) as u64, part)?;
+        let start = self.position;
+        match element.size() {
+            // No overflow: `count` compared the product with the file's size.
+            Some(size) => {
+                let bytes = self.take(len * size as u64, part)?;
+                if element == ValueType::Bool && bytes.iter().any(|&b| b > 1) {
+                    let reason = format!("{part} has a truth value other than 0 and 1");
+                    return Err(Error::malformed(self.file, reason));
+                }
+            }
+            None => {
+                for _ in 0..len {
+                    self.string(part)?;
+                }
+            }
+        }
+        Ok(Array { element, len, bytes: self.bytes[start..self.position].into() })
+    }
+}

@@ -1,0 +1,192 @@
+//! Opens a Hugging Face checkpoint.
+//!
+//! ```text
+//! folder/
+//!   config.json                     shape and constants
+//!   model.safetensors               weights in one file, or:
+//!   model.safetensors.index.json    {"weight_map": {"name": "model-00001-of-00002.safetensors", ...}}
+//!   model-0000N-of-0000M.safetensors
+//!   generation_config.json          more ending tokens (optional)
+//!   tokenizer.json, tokenizer_config.json, chat_template.jinja (optional)
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use crate::{
+    Checkpoint, Error, ModelConfig, Tensor,
+    checkpoint::{Text, TokenizerSource, collect_tensors, total_bytes},
+    config::packed_uint8,
+    error::printable,
+    mapped_file::MappedFile,
+    safetensors::{self, Entry},
+};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Every tensor of the weights, by name: its file and its header entry.
+struct Weights {
+    /// What to name when a tensor is missing.
+    listing: PathBuf,
+    files: Vec<Arc<MappedFile>>,
+    entries: BTreeMap<String, (usize, Entry)>,
+}
+
+/// Opens a folder.
+pub(crate) fn open_folder(folder: &Path) -> Result<Checkpoint, Error> {
+    let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
+    if single.is_file() {
+        open(folder, folder, |_| read_single(&single))
+    } else if index.is_file() {
+        open(folder, folder, |folder| read_shards(folder, &index))
+    } else {
+        Err(no_weights(folder)?)
+    }
+}
+
+/// Opens a single `.safetensors` file, whose config is beside it.
+pub(crate) fn open_file(file: &Path) -> Result<Checkpoint, Error> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    open(file, folder, |_| read_single(file))
+}
+
+fn open(
+    path: &Path,
+    folder: &Path,
+    weights: impl FnOnce(&Path) -> Result<Weights, Error>,
+) -> Result<Checkpoint, Error> {
+    let config = read_config(folder)?;
+    let weights = weights(folder)?;
+    if let Some(name) = weights.entries.keys().find(|name| name.ends_with(".bias")) {
+        let feature = format!("the tensor `{}`", printable(name));
+        return Err(Error::unsupported(&weights.listing, feature, "use a model without biases"));
+    }
+    let tensors = collect_tensors(&config, |id| {
+        let name = id.hugging_face_name(config.architecture);
+        let Some((file, entry)) = weights.entries.get(&name) else {
+            return Err(Error::MissingTensor { file: weights.listing.clone(), tensor: name });
+        };
+        let file = &weights.files[*file];
+        match entry.tensor_type() {
+            Some(dtype) => Tensor::new(file, &name, dtype, entry.shape.clone(), entry.offset),
+            None if entry.dtype == "U8" => Err(packed_uint8(file.path())),
+            None => {
+                let (file, found) = (file.path().to_owned(), entry.dtype.clone());
+                Err(Error::UnsupportedType { file, tensor: name, found })
+            }
+        }
+    })?;
+    Ok(Checkpoint {
+        path: path.to_owned(),
+        config,
+        files: weights.files.iter().map(|f| f.path().to_owned()).collect(),
+        bytes_on_disk: total_bytes(&weights.files),
+        tensors,
+        scales: BTreeMap::new(),
+        text: read_text(folder)?,
+    })
+}
+
+fn read_config(folder: &Path) -> Result<ModelConfig, Error> {
+    let file = folder.join("config.json");
+    let mut config = ModelConfig::from_json(&file, &read(&file)?)?;
+    let generation = folder.join("generation_config.json");
+    if generation.is_file() {
+        config.add_generation_config(&generation, &read(&generation)?)?;
+    }
+    Ok(config)
+}
+
+fn read_single(path: &Path) -> Result<Weights, Error> {
+    let file = MappedFile::open(path)?;
+    let entries = safetensors::parse(path, file.bytes())?;
+    let entries = entries.into_iter().map(|(name, entry)| (name, (0, entry))).collect();
+    Ok(Weights { listing: path.to_owned(), files: vec![Arc::new(file)], entries })
+}
+
+fn read_shards(folder: &Path, index: &Path) -> Result<Weights, Error> {
+    let json: Value = serde_json::from_slice(&read(index)?).map_err(Error::json(index))?;
+    let map = json.get("weight_map").ok_or_else(|| Error::missing_key(index, "weight_map"))?;
+    let invalid =
+        || Error::malformed(index, "`weight_map` must map each tensor's name to a file in the same folder");
+    let mut shard_of = BTreeMap::new();
+    for (tensor, shard) in map.as_object().ok_or_else(invalid)? {
+        // A plain file name: nothing outside the model's folder.
+        let shard =
+            shard.as_str().filter(|s| Path::new(s).file_name() == Some(s.as_ref())).ok_or_else(invalid)?;
+        shard_of.insert(tensor.as_str(), shard);
+    }
+
+    let shards: BTreeSet<&str> = shard_of.values().copied().collect();
+    let (mut files, mut headers) = (Vec::new(), BTreeMap::new());
+    for shard in shards {
+        let path = folder.join(shard);
+        if !path.is_file() {
+            return Err(Error::MissingShard { file: index.to_owned(), shard: printable(shard) });
+        }
+        let file = MappedFile::open(&path)?;
+        headers.insert(shard, (files.len(), safetensors::parse(&path, file.bytes())?));
+        files.push(Arc::new(file));
+    }
+    let mut entries = BTreeMap::new();
+    for (tensor, shard) in shard_of {
+        let (file, header) = headers.get_mut(shard).expect("every shard was read");
+        let entry = header
+            .remove(tensor)
+            .ok_or_else(|| Error::MissingTensor { file: folder.join(shard), tensor: printable(tensor) })?;
+        entries.insert(tensor.to_owned(), (*file, entry));
+    }
+    Ok(Weights { listing: index.to_owned(), files, entries })
+}
+
+/// Why a folder has no weights that can be read.
+fn no_weights(folder: &Path) -> Result<Error, Error> {
+    let mut names = BTreeSet::new();
+    for entry in folder.read_dir().map_err(Error::io(folder))? {
+        names.insert(PathBuf::from(entry.map_err(Error::io(folder))?.file_name()));
+    }
+    let with = |extension: &str| names.iter().find(|name| name.extension().is_some_and(|e| e == extension));
+    let hint = if with("safetensors").is_some() {
+        "the folder has other .safetensors files: give the path of one, or add the index of the shards"
+    } else if with("gguf").is_some() {
+        "the folder has .gguf files: give the path of one"
+    } else if let Some(pickle) = ["bin", "pt", "pth"].into_iter().find_map(with) {
+        return Ok(Error::Pickle { file: folder.join(pickle) });
+    } else {
+        "give the folder that holds the weights; in a cache of the Hugging Face Hub that is a folder below `snapshots`"
+    };
+    Ok(Error::NoWeights { file: folder.to_owned(), hint })
+}
+
+/// tokenizer_config.json and chat_template.jinja, both optional.
+fn read_text(folder: &Path) -> Result<Text, Error> {
+    let file = folder.join("tokenizer_config.json");
+    let config: Value = match file.is_file() {
+        true => serde_json::from_slice(&read(&file)?).map_err(Error::json(&file))?,
+        false => Value::Null,
+    };
+    let bos = &config["bos_token"];
+    let bos_text = bos.as_str().or_else(|| bos["content"].as_str()).map(str::to_owned);
+    let template = folder.join("chat_template.jinja");
+    let chat_template = match template.is_file() {
+        true => Some(std::fs::read_to_string(&template).map_err(Error::io(&template))?),
+        false => default_template(&config["chat_template"]).map(str::to_owned),
+    };
+    Ok(Text { source: TokenizerSource::File(folder.join("tokenizer.json")), bos_text, chat_template })
+}
+
+/// A template, or the one called `default` in a list of named ones.
+fn default_template(value: &Value) -> Option<&str> {
+    let named = || value.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
+    value.as_str().or_else(named)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(file).map_err(Error::io(file))
+}

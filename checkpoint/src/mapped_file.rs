@@ -1,0 +1,47 @@
+//! A file mapped into memory, read-only.
+//!
+//! The map shows the file as it is on disk: if another program shortens the file while it is mapped,
+//! reading beyond the new end stops the process (SIGBUS), and if it overwrites the file, tensors
+//! change. Programs that replace checkpoints should write a new file and rename it, as ours do.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+
+use crate::Error;
+
+/// A mapped file and its path, for messages.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    /// Maps a regular file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be opened or mapped.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        // Before opening, since opening a pipe would wait for its writer.
+        if !path.metadata().map_err(Error::io(path))?.is_file() {
+            return Err(Error::NotACheckpoint { file: path.to_owned() });
+        }
+        let file = File::open(path).map_err(Error::io(path))?;
+        // SAFETY: the map is read-only and private to this process; nothing here writes to the file
+        // while it is mapped. That other programs leave it alone is the documented condition above.
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+        Ok(Self { path: path.to_owned(), map })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}

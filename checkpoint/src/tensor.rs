@@ -1,0 +1,235 @@
+//! A tensor where it lies in its file.
+//!
+//! ```text
+//! file   | header |  ...  | tensor data |  ...  |
+//!                         ^offset      ^offset + byte_len
+//! ```
+//!
+//! A [`Tensor`] is a name, a type, a shape and that byte range of a shared memory map: cloning it
+//! copies no data, and the system loads pages as they are read.
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+use b158_kernels::{
+    dense::{DenseSlice, DenseType},
+    packing::TernaryFormat,
+};
+
+use crate::{Error, mapped_file::MappedFile};
+
+/// The element types that models are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TensorType {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// Ternary, 1.6875 bits a weight: five base-3 digits a byte, 256 weights a block.
+    Tq1_0,
+    /// Ternary, 2.0625 bits a weight: four 2-bit codes a byte, 256 weights a block.
+    Tq2_0,
+}
+
+impl TensorType {
+    /// Every type, in the order of declaration.
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Tq1_0, Self::Tq2_0];
+
+    /// The type's number in GGUF files (`enum ggml_type` of ggml).
+    pub fn gguf_id(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Bf16 => 30,
+            Self::Tq1_0 => 34,
+            Self::Tq2_0 => 35,
+        }
+    }
+
+    /// The type with that number in GGUF files.
+    pub fn from_gguf_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.gguf_id() == id)
+    }
+
+    /// The usual name, for instance `TQ1_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Tq1_0 => "TQ1_0",
+            Self::Tq2_0 => "TQ2_0",
+        }
+    }
+
+    /// The kernels' name of a full-precision type; `None` for packed types.
+    pub fn dense(self) -> Option<DenseType> {
+        match self {
+            Self::F32 => Some(DenseType::F32),
+            Self::F16 => Some(DenseType::F16),
+            Self::Bf16 => Some(DenseType::Bf16),
+            Self::Tq1_0 | Self::Tq2_0 => None,
+        }
+    }
+
+    /// The kernels' name of a packed type; `None` for full precision.
+    pub fn ternary(self) -> Option<TernaryFormat> {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => None,
+            Self::Tq1_0 => Some(TernaryFormat::Tq1_0),
+            Self::Tq2_0 => Some(TernaryFormat::Tq2_0),
+        }
+    }
+
+    /// Storage per weight, scales included.
+    pub fn bits_per_weight(self) -> f64 {
+        let (bytes, weights) = self.block();
+        bytes as f64 * 8.0 / weights as f64
+    }
+
+    /// Bytes of a tensor of that shape (rows first); `None` if the number overflows or the last
+    /// dimension is not a whole number of blocks. The empty shape is a single element.
+    pub fn byte_len(self, shape: &[usize]) -> Option<u64> {
+        let (bytes, weights) = self.block();
+        let cols = shape.last().copied().unwrap_or(1) as u64;
+        if !cols.is_multiple_of(weights) {
+            return None;
+        }
+        let rows = shape.iter().rev().skip(1).try_fold(1u64, |n, &d| n.checked_mul(d as u64))?;
+        (cols / weights).checked_mul(bytes)?.checked_mul(rows)
+    }
+
+    /// Address granularity, in bytes, at which elements can be read in place.
+    pub(crate) fn alignment(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Tq1_0 | Self::Tq2_0 => 1,
+        }
+    }
+
+    /// Bytes and weights of the smallest unit.
+    fn block(self) -> (u64, u64) {
+        match self.ternary() {
+            Some(format) => (format.block_bytes() as u64, format.block() as u64),
+            None => (self.alignment() as u64, 1),
+        }
+    }
+}
+
+impl std::fmt::Display for TensorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A tensor of an open checkpoint; cloning it is cheap, and it keeps its file mapped.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// The name in the file.
+    pub name: String,
+    /// The element type.
+    pub dtype: TensorType,
+    /// Row-major, as in PyTorch: `[rows, cols]` for a matrix of `rows` outputs and `cols` inputs.
+    pub shape: Vec<usize>,
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl Tensor {
+    /// A tensor at `offset` of `file`.
+    ///
+    /// # Errors
+    /// The range is not inside the file, does not fit the type and shape, or is misaligned.
+    pub(crate) fn new(
+        file: &Arc<MappedFile>,
+        name: &str,
+        dtype: TensorType,
+        shape: Vec<usize>,
+        offset: u64,
+    ) -> Result<Self, Error> {
+        let len = dtype.byte_len(&shape).ok_or_else(|| {
+            Error::malformed(
+                file.path(),
+                format!("tensor `{name}`: the shape {shape:?} does not fit the type {dtype}"),
+            )
+        })?;
+        let needed = offset.saturating_add(len);
+        let actual = file.bytes().len() as u64;
+        if needed > actual {
+            return Err(Error::Truncated {
+                file: file.path().to_owned(),
+                part: format!("tensor `{name}`"),
+                needed,
+                actual,
+            });
+        }
+        let range = offset as usize..needed as usize;
+        if !(file.bytes()[range.clone()].as_ptr() as usize).is_multiple_of(dtype.alignment()) {
+            let (file, tensor) = (file.path().to_owned(), name.to_owned());
+            return Err(Error::Misaligned { file, tensor, offset });
+        }
+        Ok(Self { name: name.to_owned(), dtype, shape, file: Arc::clone(file), range })
+    }
+
+    /// The tensor's bytes, in place.
+    pub fn bytes(&self) -> &[u8] {
+        &self.file.bytes()[self.range.clone()]
+    }
+
+    /// The tensor's elements, in place.
+    ///
+    /// # Errors
+    /// [`Error::NotDense`] if the tensor is packed.
+    pub fn dense(&self) -> Result<DenseSlice<'_>, Error> {
+        let file = || self.file.path().to_owned();
+        let dtype = self.dtype.dense().ok_or_else(|| Error::NotDense {
+            file: file(),
+            tensor: self.name.clone(),
+            dtype: self.dtype.name(),
+        })?;
+        DenseSlice::from_bytes(dtype, self.bytes()).map_err(|_| Error::Misaligned {
+            file: file(),
+            tensor: self.name.clone(),
+            offset: self.range.start as u64,
+        })
+    }
+
+    /// The file that the tensor is in.
+    pub fn file(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(TensorType::Tq1_0.bits_per_weight(), 1.6875);
+        assert_eq!(TensorType::Tq2_0.bits_per_weight(), 2.0625);
+        assert_eq!(TensorType::F16.byte_len(&[3, 5]), Some(30));
+        assert_eq!(TensorType::F32.byte_len(&[]), Some(4));
+        assert_eq!(TensorType::Tq1_0.byte_len(&[3, 512]), Some(3 * 2 * 54));
+        assert_eq!(TensorType::Tq2_0.byte_len(&[3, 100]), None);
+        assert_eq!(TensorType::F16.byte_len(&[usize::MAX, 2]), None);
+    }
+
+    #[test]
+    fn packed_sizes_equal_the_kernels() {
+        for dtype in [TensorType::Tq1_0, TensorType::Tq2_0] {
+            let row = dtype.ternary().and_then(|f| f.row_bytes(768)).map(|n| n as u64);
+            assert_eq!(dtype.byte_len(&[768]), row);
+        }
+    }
+
+    #[test]
+    fn gguf_ids_round_trip() {
+        for dtype in TensorType::ALL {
+            assert_eq!(TensorType::from_gguf_id(dtype.gguf_id()), Some(dtype));
+        }
+        assert_eq!(TensorType::from_gguf_id(2), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Text to token ids and back, as Hugging Face's `tokenizers` does it.
+//!
+//! The vocabulary and its rules are a tokenizer.json, in a file of its own or inside a GGUF file.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, error::printable};
+
+/// A model's tokenizer; shared by all threads.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    file: PathBuf,
+    inner: tokenizers::Tokenizer,
+    vocab_size: usize,
+    bos: Option<u32>,
+    bos_text: Option<String>,
+}
+
+/// What is known about the token that begins a sequence.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BosToken<'a> {
+    /// Its text, as in tokenizer_config.json; counts first.
+    pub text: Option<&'a str>,
+    /// Its id, as in config.json or a GGUF file.
+    pub id: Option<u32>,
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer.json; `file` is for messages only.
+    ///
+    /// Truncation and padding that the file may ask for are switched off.
+    ///
+    /// # Errors
+    /// A damaged tokenizer, or ids beyond the model's vocabulary of `vocab_size` tokens.
+    pub fn from_json(file: &Path, json: &str, bos: BosToken<'_>, vocab_size: usize) -> Result<Self, Error> {
+        let failed = failed(file);
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(&failed)?;
+        inner.with_truncation(None).map_err(&failed)?;
+        inner.with_padding(None);
+        let largest = inner.get_vocab(true).into_values().max();
+        if let Some(largest) = largest.filter(|&id| id as usize >= vocab_size) {
+            return Err(Error::VocabularyTooLarge { file: file.to_owned(), largest, vocab_size });
+        }
+        let named = bos.text.and_then(|text| inner.token_to_id(text));
+        let bos = named.or(bos.id);
+        let bos_text = bos.and_then(|id| inner.id_to_token(id));
+        let vocab_size = largest.map_or(0, |id| id as usize + 1);
+        Ok(Self { file: file.to_owned(), inner, vocab_size, bos, bos_text })
+    }
+
+    /// The token ids of a text; with `add_special`, also those that the tokenizer puts around it.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot express.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Error> {
+        let encoding = self.inner.encode_fast(text, add_special).map_err(failed(&self.file))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of token ids; with `skip_special`, without special tokens. Ids that the tokenizer
+    /// does not know are left out.
+    ///
+    /// # Errors
+    /// A decoder that fails on these tokens.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
+        self.inner.decode(ids, skip_special).map_err(failed(&self.file))
+    }
+
+    /// Decodes tokens one by one, as generation yields them.
+    pub fn decode_stream(&self, skip_special: bool) -> DecodeStream<'_> {
+        DecodeStream { tokenizer: self, skip_special, ids: Vec::new(), shown_ids: 0, shown: String::new() }
+    }
+
+    /// The id of a token's exact text.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The text of a token, in the tokenizer's own spelling.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// One more than the largest id, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The token that begins a sequence.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The text of the token that begins a sequence, for chat templates.
+    pub fn bos_text(&self) -> Option<&str> {
+        self.bos_text.as_deref()
+    }
+}
+
+fn failed(file: &Path) -> impl Fn(tokenizers::Error) -> Error {
+    let file = file.to_owned();
+    move |e| Error::Tokenizer { file: file.clone(), reason: printable(&e.to_string()) }
+}
+
+/// Text as it becomes certain: a character of several tokens appears once it is complete.
+///
+/// A token's text may depend on the token before it (a leading blank, bytes of one character), so
+/// each step decodes the tokens that were shown last together with the new ones, and shows what
+/// the new ones add:
+///
+/// ```text
+/// ids    [ shown last | new ...  ]        ends in an unfinished character: wait
+/// text   [ shown      | the rest ]        else: show the rest
+/// ```
+#[derive(Clone, Debug)]
+pub struct DecodeStream<'t> {
+    tokenizer: &'t Tokenizer,
+    skip_special: bool,
+    ids: Vec<u32>,
+    /// How many of `ids` are shown, and their text.
+    shown_ids: usize,
+    shown: String,
+}
+
+impl DecodeStream<'_> {
+    /// The text that one more token makes certain; empty while a character is unfinished.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn push(&mut self, id: u32) -> Result<String, Error> {
+        self.ids.push(id);
+        let text = self.tokenizer.decode(&self.ids, self.skip_special)?;
+        if text.len() <= self.shown.len() || text.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(String::new());
+        }
+        let new = self.rest(&text);
+        self.ids.drain(..self.shown_ids);
+        self.shown_ids = self.ids.len();
+        self.shown = self.tokenizer.decode(&self.ids, self.skip_special)?;
+        Ok(new)
+    }
+
+    /// What is left when no more tokens come: an unfinished character as U+FFFD.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn finish(self) -> Result<String, Error> {
+        let text = self.tokenizer.decode(&self.ids, self.skip_special)?;
+        Ok(self.rest(&text))
+    }
+
+    /// `text` without what is shown of it already.
+    fn rest(&self, text: &str) -> String {
+        let mut shown = self.shown.chars();
+        text.chars().skip_while(|&c| shown.next() == Some(c)).collect()
+    }
+}
