@@ -1,0 +1,142 @@
+//! Several tokens: weights are widened once and shared by all of them.
+//!
+//! ```text
+//!            128 tokens
+//!         ┌─────────────┐   A task owns a block of outputs and keeps 16 lanes of partial sums for
+//!   12    │ [16 lanes]  │   each of them in memory. It walks over the columns in panels of 512: widen
+//!   rows  │   . . .     │   12 rows of the panel (24 kB, first-level cache), then for every tile of
+//!         └─────────────┘   2 tokens x 3 rows go on where the sums stopped.
+//! ```
+//!
+//! Going on with all 16 lanes keeps the order of every sum: panels and tiles change no bit.
+
+use crate::{
+    Isa,
+    parallel::{self, Block},
+    simd::{LANES, Lane, Op, Simd},
+};
+
+/// 16 columns, the last ones padded with zeros.
+type Lanes = [f32; LANES];
+
+/// A tile: 3 x 2 sums of two AVX2 registers each leave four of sixteen registers for operands.
+const TILE_ROWS: usize = 3;
+const TILE_TOKENS: usize = 2;
+/// Rows of a panel: with 512 columns 24 kB, so that it stays in a first-level cache of 32 kB.
+const BLOCK_ROWS: usize = 12;
+const PANEL: usize = 512 / LANES;
+/// Tokens of a block: 12 x 128 sums of 64 bytes are 96 kB of second-level cache.
+const BLOCK_TOKENS: usize = 128;
+
+/// `out[t][r] = w[r] . x[t]`
+pub(super) fn matmul<T: Lane>(isa: Isa, w: &[T], cols: usize, x: &[f32], out: &mut [f32]) {
+    let rows = w.len() / cols;
+    let work = w.len() * (x.len() / cols);
+    // [tokens, columns / 16 rounded up]
+    let mut padded = vec![[0.0; LANES]; x.len() / cols * cols.div_ceil(LANES)];
+    for (x, padded) in x.chunks_exact(cols).zip(padded.chunks_exact_mut(cols.div_ceil(LANES))) {
+        padded.as_flattened_mut()[..cols].copy_from_slice(x);
+    }
+    let tasks = parallel::blocks(out, rows, BLOCK_TOKENS, BLOCK_ROWS);
+    parallel::for_each(work, tasks, |block| isa.run(MatmulBlock { w, cols, x: &padded, block }));
+}
+
+struct MatmulBlock<'a, T> {
+    w: &'a [T],
+    cols: usize,
+    x: &'a [Lanes],
+    block: Block<'a, f32>,
+}
+
+impl<T: Lane> Op for MatmulBlock<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { w, cols, x, mut block } = self;
+        let steps = cols.div_ceil(LANES);
+        let rows = block.out[0].len();
+        let tokens = block.out.len();
+        let x = &x[block.token * steps..(block.token + tokens) * steps];
+        let w = &w[block.row * cols..(block.row + rows) * cols];
+
+        let mut panel = [[[0.0; LANES]; PANEL]; BLOCK_ROWS];
+        let mut sums = vec![[[0.0; LANES]; BLOCK_ROWS]; tokens];
+        for first in (0..steps).step_by(PANEL) {
+            let n = PANEL.min(steps - first);
+            for (w, panel) in w.chunks_exact(cols).zip(&mut panel) {
+                widen_panel(s, &w[first * LANES..cols.min((first + n) * LANES)], &mut panel[..n]);
+            }
+            let mut t = 0;
+            while t < tokens {
+                let x0 = &x[t * steps + first..][..n];
+                if t + 1 < tokens {
+                    let x1 = &x[(t + 1) * steps + first..][..n];
+                    let [s0, s1] = &mut sums[t..t + TILE_TOKENS] else { unreachable!("two tokens") };
+                    tiles(s, &panel, rows, [x0, x1], [s0, s1]);
+                } else {
+                    tiles(s, &panel, rows, [x0], [&mut sums[t]]);
+                }
+                t += TILE_TOKENS;
+            }
+        }
+        for (out, sums) in block.out.iter_mut().zip(&sums) {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = s.sum(s.load(sum));
+            }
+        }
+    }
+}
+
+/// Widens one row's part of a panel, the last columns padded with zeros.
+#[inline(always)]
+fn widen_panel<S: Simd, T: Lane>(s: S, w: &[T], panel: &mut [Lanes]) {
+    let (whole, tail) = w.as_chunks();
+    for (w, lanes) in whole.iter().zip(&mut *panel) {
+        s.store(T::load(s, w), lanes);
+    }
+    if !tail.is_empty() {
+        s.store(s.load_tail(tail), &mut panel[whole.len()]);
+    }
+}
+
+/// Adds a panel's products to the sums of `T` tokens.
+#[inline(always)]
+fn tiles<S: Simd, const T: usize>(
+    s: S,
+    panel: &[[Lanes; PANEL]; BLOCK_ROWS],
+    rows: usize,
+    x: [&[Lanes]; T],
+    sums: [&mut [Lanes; BLOCK_ROWS]; T],
+) {
+    // Rows after the last one hold zeros or an older panel; their sums are never read.
+    for (i, w) in panel.as_chunks::<TILE_ROWS>().0.iter().enumerate().take(rows.div_ceil(TILE_ROWS)) {
+        let at = i * TILE_ROWS;
+        let mut acc = [[s.splat(0.0); TILE_ROWS]; T];
+        for t in 0..T {
+            for r in 0..TILE_ROWS {
+                acc[t][r] = s.load(&sums[t][at + r]);
+            }
+        }
+        let n = x[0].len();
+        let w = [&w[0][..n], &w[1][..n], &w[2][..n]];
+        let x = x.map(|x| &x[..n]);
+        for k in 0..n {
+            let mut tokens = [s.splat(0.0); T];
+            for t in 0..T {
+                tokens[t] = s.load(&x[t][k]);
+            }
+            for r in 0..TILE_ROWS {
+                let w = s.load(&w[r][k]);
+                for t in 0..T {
+                    acc[t][r] = s.mul_add(w, tokens[t], acc[t][r]);
+                }
+            }
+        }
+        for t in 0..T {
+            for r in 0..TILE_ROWS {
+                s.store(acc[t][r], &mut sums[t][at + r]);
+            }
+        }
+    }
+}

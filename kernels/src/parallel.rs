@@ -1,0 +1,71 @@
+//! Dividing an output among threads. Each element is computed by one thread in a fixed order, so the
+//! division never shows in a result.
+
+use rayon::prelude::*;
+
+/// Additions or multiply-adds below which threads cost more than they save: waking a worker takes
+/// some microseconds, in which one core does about this many.
+const WORTH_THREADS: usize = 1 << 17;
+
+/// Runs `f` on every item, on all threads if the `work` (in operations) is worth it.
+pub(crate) fn for_each<T: Send>(work: usize, items: Vec<T>, f: impl Fn(T) + Sync + Send) {
+    if work < WORTH_THREADS || items.len() < 2 {
+        items.into_iter().for_each(f);
+    } else {
+        items.into_par_iter().for_each(f);
+    }
+}
+
+/// Part of a matrix `[tokens, rows]`: rows `start..` of consecutive tokens.
+pub(crate) struct Block<'a, T> {
+    /// The first token.
+    pub(crate) token: usize,
+    /// The first row.
+    pub(crate) row: usize,
+    /// One slice of the same rows per token.
+    pub(crate) out: Vec<&'a mut [T]>,
+}
+
+/// Cuts `out` `[tokens, rows]` into blocks of `block_tokens` x `block_rows`, smaller at the ends.
+pub(crate) fn blocks<T>(
+    out: &mut [T],
+    rows: usize,
+    block_tokens: usize,
+    block_rows: usize,
+) -> Vec<Block<'_, T>> {
+    let mut blocks = Vec::new();
+    for (i, tokens) in out.chunks_mut(rows * block_tokens).enumerate() {
+        let first = blocks.len();
+        let per_token = rows.div_ceil(block_rows);
+        blocks.extend((0..per_token).map(|b| Block {
+            token: i * block_tokens,
+            row: b * block_rows,
+            out: Vec::with_capacity(block_tokens),
+        }));
+        for token in tokens.chunks_mut(rows) {
+            for (block, part) in blocks[first..].iter_mut().zip(token.chunks_mut(block_rows)) {
+                block.out.push(part);
+            }
+        }
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_every_element_once() {
+        let (tokens, rows) = (5, 7);
+        let mut out = vec![0; tokens * rows];
+        for mut block in blocks(&mut out, rows, 2, 3) {
+            for (t, part) in block.out.iter_mut().enumerate() {
+                for (r, x) in part.iter_mut().enumerate() {
+                    *x += 1 + (block.token + t) * rows + block.row + r;
+                }
+            }
+        }
+        assert_eq!(out, (1..=tokens * rows).collect::<Vec<_>>());
+    }
+}
