@@ -261,10 +261,16 @@ impl Error {
     }
 }
 
-/// A name out of a file, fit for a message: control characters escaped, at most 80 characters.
-pub(crate) fn printable(name: &str) -> String {
-    let mut chars = name.chars();
-    let mut out: String = chars.by_ref().take(80).flat_map(char::escape_debug).collect();
+/// Text out of a file, fit for a message: invisible characters escaped, at most 80 characters.
+pub(crate) fn printable(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut out = String::new();
+    for c in chars.by_ref().take(80) {
+        match c {
+            '"' | '\'' | '\\' => out.push(c),
+            c => out.extend(c.escape_debug()),
+        }
+    }
     if chars.next().is_some() {
         out.push_str("...");
     }
@@ -279,6 +285,7 @@ mod tests {
     fn hostile_names_cannot_reach_the_terminal() {
         assert_eq!(printable("blk.0.attn_q.weight"), "blk.0.attn_q.weight");
         assert_eq!(printable("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
+        assert_eq!(printable("\"a\u{202e}b\""), "\"a\\u{202e}b\"");
         assert_eq!(printable(&"x".repeat(1000)).len(), 83);
     }
 }

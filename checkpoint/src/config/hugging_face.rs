@@ -35,7 +35,9 @@ pub(super) fn parse(file: &Path, json: &[u8]) -> Result<ModelConfig, Error> {
         Some(head_dim) => head_dim,
         None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
         None => {
-            return Err(keys.bad("num_attention_heads", "it must divide hidden_size where head_dim is absent"));
+            return Err(
+                keys.bad("num_attention_heads", "it must divide hidden_size where head_dim is absent")
+            );
         }
     };
     let mut config = ModelConfig {

@@ -23,6 +23,9 @@ mod read;
 mod value;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use read::{Gguf, TensorEntry};
 pub use value::{Array, Value, ValueType};
 pub use write::{GgufDataWriter, GgufPlan, TensorInfo};
