@@ -63,7 +63,9 @@ pub enum Error {
         embedded: String,
     },
     /// A dataset's or split's name is not a plain file name.
-    #[error("'{name}' is not a usable dataset name\nhint: use letters, digits, '_', '-' and '.', not starting with '.'")]
+    #[error(
+        "'{name}' is not a usable dataset name\nhint: use letters, digits, '_', '-' and '.', not starting with '.'"
+    )]
     Name {
         /// The name.
         name: String,

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::Path;
 
 use polars::prelude::{
-    CompatLevel, DataFrame, DataType, IntoColumn, ListBuilderTrait, ListPrimitiveChunkedBuilder, NamedFrom,
+    DataFrame, DataType, IntoColumn, ListBuilderTrait, ListPrimitiveChunkedBuilder, NamedFrom,
     ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter, PolarsError, SerReader, Series,
     UInt32Type,
 };
@@ -75,16 +75,15 @@ impl Column {
     /// `None` for a type that this module never writes.
     fn from_series(series: &Series) -> Result<Option<Self>, PolarsError> {
         Ok(Some(match series.dtype() {
-            DataType::String => {
-                Self::Text(series.str()?.iter().map(|v| v.map(str::to_owned)).collect())
-            }
+            DataType::String => Self::Text(series.str()?.iter().map(|v| v.map(str::to_owned)).collect()),
             DataType::Int64 => Self::Integer(series.i64()?.iter().collect()),
             DataType::Float64 => Self::Real(series.f64()?.iter().collect()),
             DataType::Boolean => Self::Flag(series.bool()?.iter().collect()),
             DataType::List(inner) if **inner == DataType::UInt32 => {
                 let mut lists = Vec::with_capacity(series.len());
-                for list in series.list()?.into_iter() {
-                    let ids = match &list {
+                let all = series.list()?;
+                for row in 0..all.len() {
+                    let ids = match &all.get_as_series(row) {
                         Some(ids) => ids.u32()?.iter().map(Option::unwrap_or_default).collect(),
                         None => Vec::new(),
                     };

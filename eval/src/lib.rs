@@ -1,1 +1,47 @@
 //! Perplexity, end tasks, paired comparison and tables.
+//!
+//! ```text
+//!   suite.yaml --> suite           tasks/*.yaml --> task, template
+//!        |                               |
+//!        +-----------> evaluate <--------+---- datasets
+//!                         |  request: prompts, token ids, windows
+//!                         |  model:   log-likelihoods
+//!                         |  metrics: acc, acc_norm, perplexities, standard errors
+//!                         v
+//!                     results  <-->  results.json + samples.parquet, sealed by digest
+//!                         |
+//!                 compare, table
+//! ```
+//!
+//! Prompts, token ids and metrics are those of lm-evaluation-harness 0.4.13 (called lm-eval below), request by
+//! request; tasks are data (YAML), not code.
+
+pub mod bootstrap;
+pub mod compare;
+pub mod detokenize;
+pub mod digest;
+pub mod error;
+pub mod evaluate;
+pub mod metrics;
+pub mod model;
+mod python;
+pub mod request;
+pub mod results;
+pub mod samples;
+pub mod suite;
+pub mod table;
+pub mod task;
+mod template;
+mod yaml;
+
+pub use compare::{CompareOptions, Margins, Parity, Verdict, compare};
+pub use error::Error;
+pub use evaluate::{EvalOptions, Preset, Progress, evaluate};
+pub use metrics::Metric;
+pub use model::{LanguageModel, Score};
+pub use results::{ModelResults, SuiteResults, TaskResults};
+pub use suite::{Role, Suite};
+pub use task::{Task, find_tasks};
+
+#[cfg(test)]
+mod oracle;

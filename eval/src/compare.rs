@@ -1,0 +1,544 @@
+//! Paired parity of a candidate with a baseline.
+//!
+//! ```text
+//!   accuracy    effect = candidate - baseline      non-inferior if the 95 % interval lies above -margin
+//!   perplexity  effect = candidate / baseline      non-inferior if the 95 % interval lies below  margin
+//!
+//!                  -margin      0
+//!   worse      [--]   |         |
+//!   undecided      [--|--]      |
+//!   parity            | [-----] |
+//!   parity            |   [-----|---]
+//!   better            |         | [-----]
+//! ```
+//!
+//! - Both models answered the same requests, so documents are resampled in pairs ([`crate::bootstrap`]).
+//! - McNemar's exact test (McNemar 1947, Psychometrika 12(2); exact binomial form) is shown beside accuracies: with b
+//!   documents that only the baseline has right and c that only the candidate has right, the two-sided p is
+//!   min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2).
+//! - Without a single document on which the models differ in correctness, the bootstrap sees no spread at all. The
+//!   interval is then +-u, where u = 1 - 0.025^(1/n) is the upper 97.5 % limit on the share of such documents
+//!   (Clopper and Pearson 1934, Biometrika 26(4), for zero events).
+//! - Fewer than ten documents decide nothing: percentile intervals of such samples are far too narrow.
+//! - Equal log-likelihoods, bit by bit, are parity whatever their number: the models are the same there.
+//! - Items to decide: with n documents and w the distance from the effect to the end of its interval that faces
+//!   the margin, an interval of n (w / d)^2 documents reaches a margin at distance d (for perplexities on the
+//!   logarithmic scale), if the effect stays as it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bootstrap::{Resampling, interval_95};
+use crate::results::{ModelResults, Outcome, TaskResults};
+use crate::{Error, Metric};
+
+/// Fewest documents that may decide.
+const FEWEST: usize = 10;
+
+/// Non-inferiority margins, to be fixed before the evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Margins {
+    /// Largest acceptable ratio of the perplexities.
+    pub perplexity_ratio: f64,
+    /// Largest acceptable loss of accuracy, as a share: 0.01 is one point.
+    pub accuracy: f64,
+}
+
+impl Default for Margins {
+    fn default() -> Self {
+        Self { perplexity_ratio: 1.02, accuracy: 0.01 }
+    }
+}
+
+impl Margins {
+    /// Message and hint when a margin makes no sense.
+    pub(crate) fn check(&self) -> Result<(), (String, &'static str)> {
+        if !(self.perplexity_ratio >= 1.0 && self.perplexity_ratio.is_finite()) {
+            let message = format!("margin perplexity_ratio is {}", self.perplexity_ratio);
+            return Err((message, "it is a ratio of at least 1, for instance 1.02"));
+        }
+        if !(0.0..1.0).contains(&self.accuracy) {
+            let message = format!("margin accuracy is {}", self.accuracy);
+            return Err((message, "it is a share from 0 to below 1: write 0.01 for one point"));
+        }
+        Ok(())
+    }
+}
+
+/// How to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CompareOptions {
+    /// What counts as parity.
+    pub margins: Margins,
+    /// The bootstrap.
+    pub resampling: Resampling,
+}
+
+/// What a comparison says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Not worse than the margin allows.
+    Parity,
+    /// Better than the baseline.
+    Better,
+    /// Worse than the margin allows.
+    Worse,
+    /// The interval lies on both sides of the margin.
+    Undecided,
+}
+
+impl Verdict {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parity => "parity",
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+/// McNemar's test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct McNemar {
+    /// Documents that only the baseline has right.
+    pub only_baseline: u64,
+    /// Documents that only the candidate has right.
+    pub only_candidate: u64,
+    /// Exact two-sided p-value.
+    pub p: f64,
+}
+
+/// The comparison of one metric.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MetricParity {
+    /// The task.
+    pub task: String,
+    /// The metric.
+    pub metric: Metric,
+    /// Number of documents.
+    pub documents: usize,
+    /// The baseline's value.
+    pub baseline: f64,
+    /// The candidate's value.
+    pub candidate: f64,
+    /// Difference of accuracies or ratio of perplexities.
+    pub effect: f64,
+    /// 95 % interval of the effect.
+    pub interval: (f64, f64),
+    /// The end of the acceptable effects: a negative difference or a ratio.
+    pub margin: f64,
+    /// Of accuracies.
+    pub mcnemar: Option<McNemar>,
+    /// What follows.
+    pub verdict: Verdict,
+    /// Of an undecided metric: about how many documents would decide; none if the effect is on the margin.
+    pub documents_to_decide: Option<u64>,
+}
+
+/// A parity report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Parity {
+    /// Name of the baseline.
+    pub baseline: String,
+    /// Name of the candidate.
+    pub candidate: String,
+    /// What counted as parity.
+    pub margins: Margins,
+    /// One entry per task and metric.
+    pub metrics: Vec<MetricParity>,
+    /// Worse if any metric is, else undecided if any is, better if all are, parity otherwise.
+    pub verdict: Verdict,
+}
+
+/// Compares two models on the same requests.
+///
+/// Bits per byte are left out: they are the logarithm of the byte perplexity.
+///
+/// # Errors
+/// [`Error::Unpaired`] that names the first difference in settings, tasks, documents, prompts or token ids, and
+/// [`Error::Config`] for a margin that makes no sense.
+pub fn compare(
+    baseline: &ModelResults,
+    candidate: &ModelResults,
+    options: &CompareOptions,
+) -> Result<Parity, Error> {
+    options.margins.check().map_err(|(message, hint)| Error::Config {
+        file: "margins".into(),
+        message,
+        hint: hint.into(),
+    })?;
+    check_paired(baseline, candidate).map_err(|(message, hint)| Error::Unpaired {
+        baseline: baseline.name.clone(),
+        candidate: candidate.name.clone(),
+        message,
+        hint: hint.into(),
+    })?;
+    let mut metrics = Vec::new();
+    for (b, c) in baseline.tasks.iter().zip(&candidate.tasks) {
+        for (index, metric) in b.task.metrics().enumerate() {
+            match metric {
+                Metric::BitsPerByte => {}
+                Metric::WordPerplexity | Metric::BytePerplexity => {
+                    metrics.push(perplexity(b, c, index, metric, options));
+                }
+                _ => metrics.push(accuracy(b, c, index, metric, options)),
+            }
+        }
+    }
+    let any = |verdict| metrics.iter().any(|m: &MetricParity| m.verdict == verdict);
+    let verdict = if any(Verdict::Worse) {
+        Verdict::Worse
+    } else if any(Verdict::Undecided) || metrics.is_empty() {
+        Verdict::Undecided
+    } else if any(Verdict::Parity) {
+        Verdict::Parity
+    } else {
+        Verdict::Better
+    };
+    Ok(Parity {
+        baseline: baseline.name.clone(),
+        candidate: candidate.name.clone(),
+        margins: options.margins,
+        metrics,
+        verdict,
+    })
+}
+
+/// Message and hint for the first difference.
+fn check_paired(baseline: &ModelResults, candidate: &ModelResults) -> Result<(), (String, &'static str)> {
+    let names = |m: &ModelResults| m.tasks.iter().map(|t| t.task.task.clone()).collect::<Vec<_>>().join(", ");
+    if baseline.settings != candidate.settings {
+        let message = format!(
+            "they were evaluated with different settings: {:?} and {:?}",
+            baseline.settings, candidate.settings
+        );
+        return Err((message, "evaluate both in one suite, with --max-length if their contexts differ"));
+    }
+    if names(baseline) != names(candidate) {
+        let message = format!("their tasks differ: {} and {}", names(baseline), names(candidate));
+        return Err((message, "evaluate both on the same tasks, in the same order"));
+    }
+    for (b, c) in baseline.tasks.iter().zip(&candidate.tasks) {
+        let name = &b.task.task;
+        if b.task != c.task {
+            return Err((format!("task {name} is defined differently"), "evaluate both with one task file"));
+        }
+        if b.documents.len() != c.documents.len() {
+            let message = format!(
+                "task {name} has {} documents in one and {} in the other",
+                b.documents.len(),
+                c.documents.len()
+            );
+            return Err((message, "evaluate both on the same data with the same limit"));
+        }
+        for (x, y) in b.documents.iter().zip(&c.documents) {
+            let same = |i: usize| match (x.samples.get(i), y.samples.get(i)) {
+                (Some(a), Some(b)) => a.request == b.request,
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            let longest = x.samples.len().max(y.samples.len());
+            if let Some(i) = (0..longest).find(|i| !same(*i)) {
+                let message = format!("task {name}, document {}: request {i} differs", x.id);
+                return Err((message, "twins share data and tokenizer: compare their tokenizer.json files"));
+            }
+            let gold_or_length = |outcome: &Outcome| match outcome {
+                Outcome::Choice { gold, .. } => (*gold as u64, 0),
+                Outcome::Rolling { words, bytes } => (*words, *bytes),
+            };
+            if x.id != y.id || gold_or_length(&x.outcome) != gold_or_length(&y.outcome) {
+                let message = format!("task {name}, document {}: its label or length differs", x.id);
+                return Err((message, "evaluate both on the same data"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether every log-likelihood has the same bits.
+fn identical(b: &TaskResults, c: &TaskResults) -> bool {
+    let bits = |t: &TaskResults| -> Vec<u64> {
+        t.documents.iter().flat_map(|d| &d.samples).map(|s| s.loglikelihood.to_bits()).collect()
+    };
+    bits(b) == bits(c)
+}
+
+fn accuracy(
+    b: &TaskResults,
+    c: &TaskResults,
+    index: usize,
+    metric: Metric,
+    options: &CompareOptions,
+) -> MetricParity {
+    let pairs: Vec<(bool, bool)> =
+        b.documents.iter().zip(&c.documents).map(|(x, y)| (x.correct(index), y.correct(index))).collect();
+    let n = pairs.len();
+    let of_pair = |(x, y): (bool, bool)| i64::from(y) - i64::from(x);
+    let effect = pairs.iter().map(|p| of_pair(*p)).sum::<i64>() as f64 / n as f64;
+    let count = |wanted| pairs.iter().filter(|p| **p == wanted).count() as u64;
+    let (only_baseline, only_candidate) = (count((true, false)), count((false, true)));
+    let identical = identical(b, c);
+    let interval = if identical {
+        (0.0, 0.0)
+    } else if only_baseline + only_candidate == 0 {
+        let limit = 1.0 - libm::pow(0.025, 1.0 / n as f64);
+        (-limit, limit)
+    } else {
+        let mean = |i: &[usize]| i.iter().map(|&i| of_pair(pairs[i])).sum::<i64>() as f64 / n as f64;
+        interval_95(n, options.resampling, mean)
+    };
+    let margin = -options.margins.accuracy;
+    let verdict = verdict(n, identical, interval, margin, 0.0);
+    let needed = if only_baseline + only_candidate == 0 {
+        // Solves 1 - 0.025^(1/n) = margin.
+        let n = libm::log(0.025) / libm::log1p(margin);
+        n.is_finite().then_some(n.ceil() as u64)
+    } else {
+        documents_to_decide(n, effect, interval, margin)
+    };
+    MetricParity {
+        task: b.task.task.clone(),
+        metric,
+        documents: n,
+        baseline: b.metrics()[index].value,
+        candidate: c.metrics()[index].value,
+        effect,
+        interval,
+        margin,
+        mcnemar: Some(mcnemar(only_baseline, only_candidate)),
+        verdict,
+        documents_to_decide: needed.filter(|_| verdict == Verdict::Undecided),
+    }
+}
+
+fn perplexity(
+    b: &TaskResults,
+    c: &TaskResults,
+    index: usize,
+    metric: Metric,
+    options: &CompareOptions,
+) -> MetricParity {
+    // Per document: the loss of log-likelihood, and the words or bytes that it is spread over.
+    let losses: Vec<(f64, f64)> = b
+        .documents
+        .iter()
+        .zip(&c.documents)
+        .map(|(x, y)| {
+            let units = match x.outcome {
+                Outcome::Rolling { words, .. } if metric == Metric::WordPerplexity => words,
+                Outcome::Rolling { bytes, .. } => bytes,
+                Outcome::Choice { .. } => 0,
+            };
+            (x.loglikelihood() - y.loglikelihood(), units as f64)
+        })
+        .collect();
+    let n = losses.len();
+    let all: Vec<usize> = (0..n).collect();
+    // The logarithm of the ratio; its sign is turned so that less is worse, as for accuracies.
+    let gain = |i: &[usize]| {
+        let (loss, units) = i.iter().fold((0.0, 0.0), |(l, u), &i| (l + losses[i].0, u + losses[i].1));
+        if loss == 0.0 { 0.0 } else { -loss / units }
+    };
+    let effect = gain(&all);
+    let identical = identical(b, c);
+    let interval = if identical { (0.0, 0.0) } else { interval_95(n, options.resampling, gain) };
+    let margin = -libm::log(options.margins.perplexity_ratio);
+    let verdict = verdict(n, identical, interval, margin, 0.0);
+    MetricParity {
+        task: b.task.task.clone(),
+        metric,
+        documents: n,
+        baseline: b.metrics()[index].value,
+        candidate: c.metrics()[index].value,
+        effect: libm::exp(-effect),
+        interval: (libm::exp(-interval.1), libm::exp(-interval.0)),
+        margin: options.margins.perplexity_ratio,
+        mcnemar: None,
+        verdict,
+        documents_to_decide: documents_to_decide(n, effect, interval, margin)
+            .filter(|_| verdict == Verdict::Undecided),
+    }
+}
+
+/// `interval`, `margin` and `zero` on a scale on which more is better.
+fn verdict(n: usize, identical: bool, interval: (f64, f64), margin: f64, zero: f64) -> Verdict {
+    let (low, high) = interval;
+    if identical {
+        Verdict::Parity
+    } else if n < FEWEST {
+        Verdict::Undecided
+    } else if low > zero {
+        Verdict::Better
+    } else if low >= margin {
+        Verdict::Parity
+    } else if high < margin {
+        Verdict::Worse
+    } else {
+        Verdict::Undecided
+    }
+}
+
+/// On the same scale: the documents at which the interval's end would reach the margin.
+fn documents_to_decide(n: usize, effect: f64, interval: (f64, f64), margin: f64) -> Option<u64> {
+    let width = if effect > margin { effect - interval.0 } else { interval.1 - effect };
+    let needed = n as f64 * (width / (effect - margin)).powi(2);
+    needed.is_finite().then_some((needed.ceil() as u64).max(FEWEST as u64))
+}
+
+/// McNemar's exact two-sided test of `b` against `c` discordant pairs.
+pub fn mcnemar(b: u64, c: u64) -> McNemar {
+    let n = (b + c) as f64;
+    let ln_choose = |k: f64| libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0);
+    let term = |k: u64| libm::exp(ln_choose(k as f64) - n * std::f64::consts::LN_2);
+    let tail: f64 = (0..=b.min(c)).map(term).sum();
+    McNemar { only_baseline: b, only_candidate: c, p: (2.0 * tail).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::results::tests::{choice_task, model, rolling_task, suite};
+
+    #[test]
+    fn mcnemar_by_hand() {
+        // 2 * P(X <= min(b, c)) for X ~ Binomial(b + c, 1/2): exact fractions. lgamma costs some last digits.
+        for (b, c, p) in [
+            (0, 0, 1.0),
+            (1, 0, 1.0),
+            (5, 0, 2.0 / 32.0),
+            (1, 5, 2.0 * 7.0 / 64.0),
+            (3, 3, 1.0),
+            (2, 8, 2.0 * 56.0 / 1024.0),
+            (9, 1, 2.0 * 11.0 / 1024.0),
+        ] {
+            assert!((mcnemar(b, c).p - p).abs() < 1e-13, "{b} {c}: {} and {p}", mcnemar(b, c).p);
+        }
+        assert!(mcnemar(30_000, 31_000).p > 0.0);
+    }
+
+    /// `n` documents of two choices; the first `right` are answered rightly.
+    fn answers(n: usize, right: std::ops::Range<usize>, shift: f64) -> TaskResults {
+        let rows: Vec<(Vec<f64>, usize)> =
+            (0..n).map(|i| (vec![-1.0 + shift, -2.0], usize::from(!right.contains(&i)))).collect();
+        let rows: Vec<(&[f64], usize)> = rows.iter().map(|(ll, gold)| (ll.as_slice(), *gold)).collect();
+        let mut task = choice_task(&rows);
+        // One gold for both models; what differs is what they chose.
+        for document in &mut task.documents {
+            if let Outcome::Choice { gold, correct } = &mut document.outcome {
+                *gold = 0;
+                *correct = vec![right.contains(&document.id); 2];
+            }
+        }
+        task
+    }
+
+    fn parity(b: TaskResults, c: TaskResults) -> Parity {
+        compare(&model("fp16", vec![b]), &model("b158", vec![c]), &CompareOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn verdicts_of_accuracies() {
+        let verdict = |n, right: std::ops::Range<usize>| {
+            let parity = parity(answers(n, 0..n / 2, 0.0), answers(n, right, 0.1));
+            (parity.metrics[0].verdict, parity.metrics[0].documents_to_decide)
+        };
+        assert_eq!(verdict(1000, 0..600).0, Verdict::Better);
+        assert_eq!(verdict(1000, 0..400).0, Verdict::Worse);
+        // One discordant document of a thousand: the interval is -0.003..0.
+        assert_eq!(verdict(1000, 0..499).0, Verdict::Parity);
+        // Zero discordant documents of n: 1 - 0.025^(1/n) falls below 0.01 at n = 368.
+        assert_eq!(verdict(100, 0..50), (Verdict::Undecided, Some(368)));
+        assert_eq!(verdict(367, 0..183).0, Verdict::Undecided);
+        assert_eq!(verdict(368, 0..184).0, Verdict::Parity);
+        assert_eq!(verdict(4, 0..4).0, Verdict::Undecided);
+    }
+
+    #[test]
+    fn an_undecided_accuracy_says_how_many_documents_would_decide() {
+        // 100 documents, 2 lost and 4 won: effect 0.02, standard error sqrt(0.06 - 0.0004) / 10 = 0.0244, so an
+        // interval of about -0.03..0.07; its lower half-width 0.05 has to shrink to 0.03.
+        let (mut b, mut c) = (answers(100, 0..50, 0.0), answers(100, 0..50, 0.1));
+        let set = |t: &mut TaskResults, document: usize, right: bool| {
+            if let Outcome::Choice { correct, .. } = &mut t.documents[document].outcome {
+                *correct = vec![right; 2];
+            }
+        };
+        for lost in [0, 1] {
+            set(&mut c, lost, false);
+        }
+        for won in 60..64 {
+            set(&mut c, won, true);
+            set(&mut b, won, false);
+        }
+        let parity = parity(b, c);
+        let metric = &parity.metrics[0];
+        assert_eq!((metric.verdict, metric.effect), (Verdict::Undecided, 0.02));
+        assert_eq!(metric.interval, (-0.03, 0.07));
+        // Rounding of 100 * (0.05 / 0.03)^2 = 277.8.
+        assert_eq!(metric.documents_to_decide, Some(278));
+        assert_eq!((metric.mcnemar.unwrap().only_baseline, metric.mcnemar.unwrap().only_candidate), (2, 4));
+    }
+
+    #[test]
+    fn verdicts_of_perplexities() {
+        let pages = |loss: &dyn Fn(usize) -> f64| -> TaskResults {
+            let rows: Vec<_> = (0..40).map(|i| (-100.0 - loss(i), 20, 100)).collect();
+            rolling_task(&rows)
+        };
+        let against = |loss: &dyn Fn(usize) -> f64| {
+            let parity = parity(pages(&|_| 0.0), pages(loss));
+            (parity.metrics[0].effect, parity.metrics[0].verdict, parity.metrics.len())
+        };
+        // 0.2 nat over 20 words: exp(0.01). Rounding of exp.
+        let (ratio, verdict, metrics) = against(&|_| 0.2);
+        assert!((ratio - libm::exp(0.01)).abs() < 1e-12);
+        assert_eq!((verdict, metrics), (Verdict::Parity, 2));
+        assert_eq!(against(&|_| 1.0).1, Verdict::Worse);
+        assert_eq!(against(&|_| -1.0).1, Verdict::Better);
+        // -2 and +3 in turn: mean 0.5 of 20 words, a ratio of 1.025, with a wide interval.
+        assert_eq!(against(&|i| if i % 2 == 0 { -2.0 } else { 3.0 }).1, Verdict::Undecided);
+    }
+
+    #[test]
+    fn different_requests_are_refused() {
+        let both = suite();
+        let message = |change: &dyn Fn(&mut ModelResults)| {
+            let mut candidate = both.models[1].clone();
+            change(&mut candidate);
+            compare(&both.models[0], &candidate, &CompareOptions::default()).unwrap_err().to_string()
+        };
+        insta::assert_snapshot!(message(&|m| m.settings.max_length = 64), @"");
+        insta::assert_snapshot!(message(&|m| m.tasks.truncate(1)), @"");
+        insta::assert_snapshot!(message(&|m| m.tasks[0].task.version = 2.0), @"");
+        insta::assert_snapshot!(message(&|m| m.tasks[1].documents.truncate(1)), @"");
+        insta::assert_snapshot!(message(&|m| m.tasks[0].documents[1].samples[0].request.ctx_ids[0] = 7), @"");
+        insta::assert_snapshot!(message(&|m| m.tasks[0].documents[1].samples.truncate(1)), @"");
+        let longer = Outcome::Rolling { words: 1, bytes: 1 };
+        insta::assert_snapshot!(message(&|m| m.tasks[1].documents[0].outcome = longer.clone()), @"");
+    }
+
+    proptest! {
+        #[test]
+        fn a_model_is_at_parity_with_itself(
+            choices in proptest::collection::vec((-9.0..0.0, -9.0..0.0, 0_usize..2), 1..20),
+            pages in proptest::collection::vec((-900.0..0.0, 1_u64..90, 1_u64..900), 1..20),
+        ) {
+            let rows: Vec<([f64; 2], usize)> = choices.iter().map(|(a, b, gold)| ([*a, *b], *gold)).collect();
+            let rows: Vec<(&[f64], usize)> = rows.iter().map(|(ll, gold)| (&ll[..], *gold)).collect();
+            let results = model("m", vec![choice_task(&rows), rolling_task(&pages)]);
+            let margins = Margins { perplexity_ratio: 1.0, accuracy: 0.0 };
+            let options = CompareOptions { margins, ..CompareOptions::default() };
+            let parity = compare(&results, &results, &options).unwrap();
+            prop_assert_eq!(parity.verdict, Verdict::Parity);
+            for metric in parity.metrics {
+                let same = if metric.metric.higher_is_better() { 0.0 } else { 1.0 };
+                prop_assert_eq!((metric.effect, metric.interval), (same, (same, same)));
+                prop_assert_eq!(metric.documents_to_decide, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The result digest: what two machines must agree on, and nothing else.
+//!
+//! ```text
+//!   SHA-256 of   "b158 result digest 1\n"
+//!                number of tasks                                     u64
+//!                per task:      length of its name, name             u64, UTF-8
+//!                               number of documents                  u64
+//!                per document:  number of requests                   u64
+//!                per request:   number of context ids, ids           u64, u32 each
+//!                               number of continuation ids, ids      u64, u32 each
+//!                               log-likelihood                       bits of the f64
+//! ```
+//!
+//! All little-endian, tasks in the suite's order. The model's name, times and threads are not in it.
+
+use sha2::{Digest, Sha256};
+
+use crate::results::TaskResults;
+
+/// The digest of a model's results, as 64 hexadecimal digits.
+pub fn digest(tasks: &[TaskResults]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"b158 result digest 1\n");
+    count(&mut hash, tasks.len());
+    for task in tasks {
+        count(&mut hash, task.task.task.len());
+        hash.update(task.task.task.as_bytes());
+        count(&mut hash, task.documents.len());
+        for document in &task.documents {
+            count(&mut hash, document.samples.len());
+            for sample in &document.samples {
+                ids(&mut hash, &sample.request.ctx_ids);
+                ids(&mut hash, &sample.request.cont_ids);
+                hash.update(sample.loglikelihood.to_bits().to_le_bytes());
+            }
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn count(hash: &mut Sha256, n: usize) {
+    hash.update((n as u64).to_le_bytes());
+}
+
+fn ids(hash: &mut Sha256, ids: &[u32]) {
+    count(hash, ids.len());
+    for id in ids {
+        hash.update(id.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::results::tests::{choice_task, rolling_task};
+
+    /// The digest is a file format: this value may not change without a new first line.
+    #[test]
+    fn pinned() {
+        let tasks = [choice_task(&[(&[-1.0, -2.0], 0)]), rolling_task(&[(-3.5, 2, 9)])];
+        insta::assert_snapshot!(digest(&tasks), @"");
+        insta::assert_snapshot!(digest(&[]), @"");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bit_changes_it(document in 0_usize..3, sample in 0_usize..2, what in 0..3, bit in 0..64) {
+            let rows: [(&[f64], usize); 3] = [(&[-1.0, -2.0], 0), (&[-0.5, -0.25], 1), (&[-3.0, -1.0], 0)];
+            let before = choice_task(&rows);
+            let mut after = before.clone();
+            let changed = &mut after.documents[document].samples[sample];
+            match what {
+                0 => changed.request.ctx_ids[0] ^= 1 << (bit % 32),
+                1 => changed.request.cont_ids[0] ^= 1 << (bit % 32),
+                _ => {
+                    let bits = changed.loglikelihood.to_bits() ^ (1 << bit);
+                    changed.loglikelihood = f64::from_bits(bits);
+                }
+            }
+            prop_assert_ne!(digest(&[before]), digest(&[after]));
+        }
+    }
+
+    #[test]
+    fn lengths_are_framed() {
+        let mut a = choice_task(&[(&[-1.0, -2.0], 0)]);
+        let mut b = a.clone();
+        (a.documents[0].samples[0].request.ctx_ids, a.documents[0].samples[0].request.cont_ids) =
+            (vec![1], vec![2, 3]);
+        (b.documents[0].samples[0].request.ctx_ids, b.documents[0].samples[0].request.cont_ids) =
+            (vec![1, 2], vec![3]);
+        assert_ne!(digest(&[a]), digest(&[b]));
+    }
+}

@@ -1,0 +1,121 @@
+//! What can go wrong in an evaluation; every message names the file, task or document and, where there is one,
+//! the remedy on a `hint:` line.
+
+use std::path::PathBuf;
+
+/// A failure to evaluate or to compare.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Data or a table could not be read or written.
+    #[error(transparent)]
+    Data(#[from] b158_datasets::Error),
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A suite, task or results file that does not say what it must.
+    #[error("{file}: {message}{}", hint_line(hint))]
+    Config {
+        /// The file, with the line where it is known.
+        file: String,
+        /// What is wrong.
+        message: String,
+        /// The remedy; may be empty.
+        hint: String,
+    },
+    /// No task has this name.
+    #[error("unknown task '{name}'{}", hint_line(hint))]
+    UnknownTask {
+        /// The name.
+        name: String,
+        /// The nearest name and all others.
+        hint: String,
+    },
+    /// A document that its task cannot turn into requests.
+    #[error("task {task}, document {document} of {origin}: {message}{}", hint_line(hint))]
+    Document {
+        /// The task.
+        task: String,
+        /// Index of the document, from 0.
+        document: usize,
+        /// The data file.
+        origin: String,
+        /// What is wrong.
+        message: String,
+        /// The remedy; may be empty.
+        hint: String,
+    },
+    /// The model has neither a BOS nor an EOS token to start from.
+    #[error("the tokenizer has neither a BOS nor an EOS token to put before an empty context")]
+    NoPrefixToken,
+    /// The tokenizer or the model failed.
+    #[error("the model failed: {0}")]
+    Model(Box<dyn std::error::Error + Send + Sync>),
+    /// Two results cannot be paired.
+    #[error("cannot compare {baseline} with {candidate}: {message}{}", hint_line(hint))]
+    Unpaired {
+        /// Name of the baseline.
+        baseline: String,
+        /// Name of the candidate.
+        candidate: String,
+        /// The first difference.
+        message: String,
+        /// The remedy.
+        hint: String,
+    },
+}
+
+fn hint_line(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") }
+}
+
+/// The candidate nearest to `word` by edit distance, if it is near enough to be a typing error.
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let (distance, best) = candidates.iter().map(|c| (edit_distance(word, c), *c)).min()?;
+    (distance <= word.chars().count().max(best.chars().count()) / 2).then_some(best)
+}
+
+/// `did you mean 'x'? KIND: a, b, c`, or only the list when nothing is near.
+pub(crate) fn suggest(word: &str, kind: &str, candidates: &[&str]) -> String {
+    let all = candidates.join(", ");
+    match nearest(word, candidates) {
+        Some(best) => format!("did you mean '{best}'? {kind}: {all}"),
+        None => format!("{kind}: {all}"),
+    }
+}
+
+/// Levenshtein's distance over characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distances() {
+        for (a, b, d) in
+            [("", "abc", 3), ("kitten", "sitting", 3), ("tasks", "tasks", 0), ("modles", "models", 2)]
+        {
+            assert_eq!((edit_distance(a, b), edit_distance(b, a)), (d, d));
+        }
+        assert_eq!(nearest("modles", &["models", "tasks"]), Some("models"));
+        assert_eq!(nearest("zzzzzz", &["models", "tasks"]), None);
+    }
+}

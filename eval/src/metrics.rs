@@ -1,0 +1,188 @@
+//! Metrics and their standard errors, as lm-eval 0.4.13 computes them (`lm_eval/api/metrics.py`).
+//!
+//! ```text
+//!   acc              first argmax of ll(choice)                            = gold ?   mean over documents
+//!   acc_norm         first argmax of ll(choice) / characters of the choice = gold ?   mean over documents
+//!   acc_bytes        first argmax of ll(choice) / UTF-8 bytes              = gold ?   mean over documents
+//!   word_perplexity  exp(-sum ll / sum words)          over the whole corpus
+//!   byte_perplexity  exp(-sum ll / sum bytes)          over the whole corpus
+//!   bits_per_byte    -sum ll / sum bytes / ln 2        over the whole corpus
+//!   standard error of a mean: sample standard deviation (n - 1) / sqrt(n); none for corpus metrics or n = 1
+//! ```
+//!
+//! Characters are Unicode code points of the choice without the delimiter before it; log-likelihoods are in nats;
+//! sums run in document order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::task::OutputType;
+
+/// A metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Accuracy by log-likelihood.
+    Acc,
+    /// Accuracy by log-likelihood per character.
+    AccNorm,
+    /// Accuracy by log-likelihood per UTF-8 byte.
+    AccBytes,
+    /// Perplexity per word.
+    WordPerplexity,
+    /// Perplexity per UTF-8 byte.
+    BytePerplexity,
+    /// Bits per UTF-8 byte.
+    BitsPerByte,
+}
+
+/// A metric of a task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MetricValue {
+    /// Which metric.
+    pub metric: Metric,
+    /// Its value.
+    pub value: f64,
+    /// Standard error of the value; none for corpus metrics and for a single document.
+    pub stderr: Option<f64>,
+}
+
+impl Metric {
+    /// All metrics.
+    pub const ALL: [Self; 6] = [
+        Self::Acc,
+        Self::AccNorm,
+        Self::AccBytes,
+        Self::WordPerplexity,
+        Self::BytePerplexity,
+        Self::BitsPerByte,
+    ];
+
+    /// Its name in task files and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acc => "acc",
+            Self::AccNorm => "acc_norm",
+            Self::AccBytes => "acc_bytes",
+            Self::WordPerplexity => "word_perplexity",
+            Self::BytePerplexity => "byte_perplexity",
+            Self::BitsPerByte => "bits_per_byte",
+        }
+    }
+
+    /// The kind of task that it measures.
+    pub fn output_type(self) -> OutputType {
+        match self {
+            Self::Acc | Self::AccNorm | Self::AccBytes => OutputType::MultipleChoice,
+            _ => OutputType::LoglikelihoodRolling,
+        }
+    }
+
+    /// Whether more is better.
+    pub fn higher_is_better(self) -> bool {
+        self.output_type() == OutputType::MultipleChoice
+    }
+
+    /// What a choice's log-likelihood is divided by; 1 for metrics without normalization.
+    fn length(self, choice: &str) -> f64 {
+        match self {
+            Self::AccNorm => choice.chars().count() as f64,
+            Self::AccBytes => choice.len() as f64,
+            _ => 1.0,
+        }
+    }
+
+    /// The choice that the metric takes: the first of the best. `loglikelihoods` and `choices` are parallel.
+    pub(crate) fn chosen(self, loglikelihoods: &[f64], choices: &[String]) -> usize {
+        let mut best = (0, f64::NEG_INFINITY);
+        for (i, (ll, choice)) in loglikelihoods.iter().zip(choices).enumerate() {
+            let score = ll / self.length(choice);
+            if score > best.1 {
+                best = (i, score);
+            }
+        }
+        best.0
+    }
+
+    /// A corpus metric from the sums over all documents.
+    pub(crate) fn of_corpus(self, corpus: Corpus) -> f64 {
+        let per = |count: u64| corpus.loglikelihood / count as f64;
+        match self {
+            Self::WordPerplexity => libm::exp(-per(corpus.words)),
+            Self::BitsPerByte => -per(corpus.bytes) / std::f64::consts::LN_2,
+            _ => libm::exp(-per(corpus.bytes)),
+        }
+    }
+}
+
+/// Sums over the documents of a rolling task.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Corpus {
+    pub loglikelihood: f64,
+    pub words: u64,
+    pub bytes: u64,
+}
+
+/// Share of true values and its standard error.
+pub(crate) fn accuracy(correct: impl ExactSizeIterator<Item = bool> + Clone) -> (f64, Option<f64>) {
+    let n = correct.len() as f64;
+    let mean = correct.clone().filter(|c| *c).count() as f64 / n;
+    if correct.len() < 2 {
+        return (mean, None);
+    }
+    let mut squares = 0.0;
+    for c in correct {
+        let deviation = f64::from(u8::from(c)) - mean;
+        squares += deviation * deviation;
+    }
+    (mean, Some((squares / (n - 1.0)).sqrt() / n.sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(metric: Metric, ll: &[f64], choices: &[&str]) -> usize {
+        metric.chosen(ll, &choices.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_first_of_equals_wins() {
+        assert_eq!(chosen(Metric::Acc, &[-2.0, -1.0, -1.0], &["a", "b", "c"]), 1);
+        assert_eq!(chosen(Metric::AccNorm, &[-2.0, -1.0], &["ab", "c"]), 0);
+    }
+
+    #[test]
+    fn characters_are_code_points_and_bytes_are_utf8() {
+        // Per character -1 and -0.9; per byte -0.5 and -0.9.
+        let (ll, choices) = ([-2.0, -1.8], ["éé", "ab"]);
+        assert_eq!(chosen(Metric::Acc, &ll, &choices), 1);
+        assert_eq!(chosen(Metric::AccNorm, &ll, &choices), 1);
+        assert_eq!(chosen(Metric::AccBytes, &ll, &choices), 0);
+    }
+
+    #[test]
+    fn accuracy_by_hand() {
+        // Mean 3/4; deviations 3 * (1/4)^2 + (3/4)^2 = 3/4; sqrt(3/4 / 3) / 2 = 1/4.
+        assert_eq!(accuracy([true, true, false, true].into_iter()), (0.75, Some(0.25)));
+        assert_eq!(accuracy([true].into_iter()), (1.0, None));
+    }
+
+    #[test]
+    fn corpus_metrics_by_hand() {
+        let ln2 = std::f64::consts::LN_2;
+        let corpus = Corpus { loglikelihood: -6.0 * ln2, words: 2, bytes: 6 };
+        // Rounding of exp and of the products: a few units in the last place.
+        for (metric, value) in
+            [(Metric::WordPerplexity, 8.0), (Metric::BytePerplexity, 2.0), (Metric::BitsPerByte, 1.0)]
+        {
+            assert!((metric.of_corpus(corpus) - value).abs() < 1e-14, "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_files() {
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+        }
+    }
+}

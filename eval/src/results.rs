@@ -1,0 +1,419 @@
+//! Results in memory and on disk.
+//!
+//! ```text
+//!   DIR/results.json      {
+//!                           "suite":   NAME,
+//!                           "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
+//!                           "models":  {MODEL: a document in lm-eval's schema: results, configs, versions,
+//!                                       n-shot, higher_is_better, n-samples, config, and our digest},
+//!                           "digest":  {MODEL: 64 hexadecimal digits}
+//!                         }
+//!   DIR/samples.parquet   one row per request: see `samples`
+//! ```
+//!
+//! One file holds all models of a suite, so that a comparison needs one folder; "models" has, per model, exactly
+//! what lm-eval would have written, so that its readers can be pointed there. "results" repeats the numbers at the
+//! place where one looks first. Metrics without a standard error have "N/A", as in lm-eval; a perplexity too large
+//! for a float is null. Nothing in it depends on time, machine or threads.
+//!
+//! `results.json` is written last: where it is, the folder is complete. Reading computes all metrics from the
+//! samples again and checks the digests.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::digest::digest;
+use crate::evaluate::Preset;
+use crate::metrics::{Corpus, MetricValue, accuracy};
+use crate::request::Request;
+use crate::task::Task;
+use crate::{Error, samples};
+
+/// Name of the results file in a results folder.
+pub const RESULTS_FILE: &str = "results.json";
+/// Name of the samples file in a results folder.
+pub const SAMPLES_FILE: &str = "samples.parquet";
+/// The harness whose rules the results follow.
+const HARNESS: &str = "0.4.13";
+
+/// A scored request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// What was scored.
+    pub request: Request,
+    /// Sum of the log-probabilities of the continuation's tokens, in nats.
+    pub loglikelihood: f64,
+    /// Whether every token of the continuation is the argmax.
+    pub greedy: bool,
+}
+
+/// What a document contributes to the metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Of a multiple-choice task.
+    Choice {
+        /// Index of the right choice.
+        gold: usize,
+        /// Whether each metric of the task, in its order, took the right choice.
+        correct: Vec<bool>,
+    },
+    /// Of a rolling task.
+    Rolling {
+        /// Words of the original text.
+        words: u64,
+        /// UTF-8 bytes of the original text.
+        bytes: u64,
+    },
+}
+
+/// A document's samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Its index in the data, from 0.
+    pub id: usize,
+    /// One per choice or window.
+    pub samples: Vec<Sample>,
+    /// What follows from them.
+    pub outcome: Outcome,
+}
+
+impl Document {
+    /// Sum of the samples' log-likelihoods, in their order.
+    pub fn loglikelihood(&self) -> f64 {
+        self.samples.iter().fold(0.0, |sum, sample| sum + sample.loglikelihood)
+    }
+}
+
+/// A task's results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskResults {
+    /// The task's definition.
+    pub task: Task,
+    /// Number of documents that the data has, before any limit.
+    pub original: usize,
+    /// The evaluated documents, in the order of the data.
+    pub documents: Vec<Document>,
+}
+
+impl TaskResults {
+    /// The task's metrics, in the order of its file.
+    pub fn metrics(&self) -> Vec<MetricValue> {
+        let corpus = self.corpus();
+        let of_metric = |(index, metric): (usize, crate::Metric)| {
+            let (value, stderr) = if metric.higher_is_better() {
+                accuracy(self.documents.iter().map(|d| d.correct(index)))
+            } else {
+                (metric.of_corpus(corpus), None)
+            };
+            MetricValue { metric, value, stderr }
+        };
+        self.task.metrics().enumerate().map(of_metric).collect()
+    }
+
+    fn corpus(&self) -> Corpus {
+        let mut corpus = Corpus::default();
+        for document in &self.documents {
+            if let Outcome::Rolling { words, bytes } = document.outcome {
+                corpus.loglikelihood += document.loglikelihood();
+                corpus.words += words;
+                corpus.bytes += bytes;
+            }
+        }
+        corpus
+    }
+}
+
+impl Document {
+    /// Whether the task's metric of this index took the right choice.
+    pub(crate) fn correct(&self, metric: usize) -> bool {
+        matches!(&self.outcome, Outcome::Choice { correct, .. } if correct.get(metric) == Some(&true))
+    }
+}
+
+/// What a model was evaluated with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Prompting and scoring rules.
+    pub preset: Preset,
+    /// At most this many documents of each task.
+    pub limit: Option<usize>,
+    /// Whether special tokens were added; the tokenizer's own configuration decided if not given.
+    #[serde(rename = "add_bos_token")]
+    pub add_bos: Option<bool>,
+    /// Longest input in tokens.
+    pub max_length: usize,
+}
+
+/// A model's results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelResults {
+    /// The model's name.
+    pub name: String,
+    /// What it was evaluated with.
+    pub settings: Settings,
+    /// One entry per task, in the suite's order.
+    pub tasks: Vec<TaskResults>,
+}
+
+impl ModelResults {
+    /// The result digest: see [`crate::digest`].
+    pub fn digest(&self) -> String {
+        digest(&self.tasks)
+    }
+
+    /// `{TASK: {"acc,none": ...}}`.
+    pub fn metrics_json(&self) -> Value {
+        self.by_task(|t| {
+            let mut entry = Map::new();
+            entry.insert("name".into(), json!(t.task.task));
+            entry.insert("alias".into(), json!(t.task.task));
+            entry.insert("sample_len".into(), json!(t.documents.len()));
+            for m in t.metrics() {
+                let name = m.metric.name();
+                entry.insert(format!("{name},none"), json!(m.value));
+                entry.insert(format!("{name}_stderr,none"), m.stderr.map_or(json!("N/A"), |s| json!(s)));
+            }
+            Value::Object(entry)
+        })
+    }
+
+    /// The document that lm-eval would have written, with the digest.
+    pub fn to_json(&self) -> Value {
+        let mut config = Map::new();
+        config.insert("model".into(), json!(self.name));
+        if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
+            config.extend(settings);
+        }
+        json!({
+            "results": self.metrics_json(),
+            "group_subtasks": {},
+            "configs": self.by_task(|t| json!(t.task)),
+            "versions": self.by_task(|t| json!(t.task.version)),
+            "n-shot": self.by_task(|_| json!(0)),
+            "higher_is_better": self.by_task(|t| {
+                t.task.metrics().map(|m| (m.name().to_owned(), json!(m.higher_is_better()))).collect()
+            }),
+            "n-samples": self.by_task(|t| json!({"original": t.original, "effective": t.documents.len()})),
+            "config": config,
+            "lm_eval_version": HARNESS,
+            "digest": self.digest(),
+        })
+    }
+
+    fn by_task(&self, value: impl Fn(&TaskResults) -> Value) -> Value {
+        self.tasks.iter().map(|t| (t.task.task.clone(), value(t))).collect()
+    }
+}
+
+/// The results of all models of a suite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SuiteResults {
+    /// The suite's name.
+    pub suite: String,
+    /// One entry per model, in the suite's order; names differ.
+    pub models: Vec<ModelResults>,
+}
+
+/// What reading needs of `results.json`.
+#[derive(Deserialize)]
+struct ResultsFile {
+    suite: String,
+    models: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct ModelDocument {
+    configs: Map<String, Value>,
+    #[serde(rename = "n-samples")]
+    n_samples: std::collections::BTreeMap<String, SampleCount>,
+    config: Settings,
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct SampleCount {
+    original: usize,
+}
+
+impl SuiteResults {
+    /// The content of `results.json`.
+    pub fn to_json(&self) -> Value {
+        let by_model = |value: &dyn Fn(&ModelResults) -> Value| -> Value {
+            self.models.iter().map(|m| (m.name.clone(), value(m))).collect()
+        };
+        json!({
+            "suite": self.suite,
+            "results": by_model(&ModelResults::metrics_json),
+            "models": by_model(&ModelResults::to_json),
+            "digest": by_model(&|m| json!(m.digest())),
+        })
+    }
+
+    /// The results of one model.
+    pub fn model(&self, name: &str) -> Option<&ModelResults> {
+        self.models.iter().find(|m| m.name == name)
+    }
+
+    /// Writes `samples.parquet` and `results.json` into a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<(), Error> {
+        let failed = |source| b158_datasets::Error::Write { path: dir.to_path_buf(), source };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let results = dir.join(RESULTS_FILE);
+        // Old results must not stand beside new samples if this is interrupted.
+        match std::fs::remove_file(&results) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e).into()),
+            _ => {}
+        }
+        samples::to_table(&self.models).write_parquet(&dir.join(SAMPLES_FILE))?;
+        let text = format!("{:#}\n", self.to_json());
+        b158_datasets::write_atomically(&results, |file| std::io::Write::write_all(file, text.as_bytes()))?;
+        Ok(())
+    }
+
+    /// Reads a folder that [`Self::write`] made.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::Data`] for files that cannot be read, [`Error::Config`] for files that are
+    /// damaged or do not belong together.
+    pub fn read(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(RESULTS_FILE);
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let bad = |message: String| Error::Config {
+            file: path.display().to_string(),
+            message,
+            hint: "evaluate again into an empty folder".into(),
+        };
+        let file: ResultsFile =
+            serde_json::from_str(&text).map_err(|e| bad(format!("not a results file: {e}")))?;
+        let table = b158_datasets::Table::read_parquet(&dir.join(SAMPLES_FILE))?;
+        let rows = samples::Rows::of(&table).map_err(&bad)?;
+        let mut models = Vec::new();
+        for (name, value) in file.models {
+            let document: ModelDocument =
+                serde_json::from_value(value).map_err(|e| bad(format!("model '{name}': {e}")))?;
+            let mut tasks = Vec::new();
+            for (task_name, config) in document.configs {
+                let place = format!("model '{name}', task '{task_name}'");
+                let task: Task = serde_json::from_value(config).map_err(|e| bad(format!("{place}: {e}")))?;
+                let documents = rows.documents(&name, &task).map_err(|m| bad(format!("{place}: {m}")))?;
+                let Some(count) = document.n_samples.get(&task_name) else {
+                    return Err(bad(format!("{place}: n-samples is missing")));
+                };
+                tasks.push(TaskResults { task, original: count.original, documents });
+            }
+            let model = ModelResults { name, settings: document.config, tasks };
+            if model.digest() != document.digest {
+                return Err(bad(format!(
+                    "the digest of model '{}' is not that of {SAMPLES_FILE} beside it",
+                    model.name
+                )));
+            }
+            models.push(model);
+        }
+        Ok(Self { suite: file.suite, models })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::task::all_tasks;
+
+    fn sample(document: usize, index: usize, loglikelihood: f64, texts: bool) -> Sample {
+        let id = (10 * document + index) as u32;
+        let text = |kind: &str| texts.then(|| format!("{kind} {document}.{index}"));
+        Sample {
+            request: Request {
+                context: text("context"),
+                continuation: text("choice"),
+                ctx_ids: vec![1, id],
+                cont_ids: vec![id, 2],
+            },
+            loglikelihood,
+            greedy: index == 0,
+        }
+    }
+
+    /// ARC-Easy with made-up log-likelihoods per choice and right choices; all choices are equally long.
+    pub(crate) fn choice_task(rows: &[(&[f64], usize)]) -> TaskResults {
+        let task = all_tasks(None).unwrap()["arc_easy"].clone();
+        let document = |(id, (ll, gold)): (usize, &(&[f64], usize))| {
+            let best = crate::Metric::Acc.chosen(ll, &vec!["x".to_owned(); ll.len()]);
+            Document {
+                id,
+                samples: ll.iter().enumerate().map(|(i, ll)| sample(id, i, *ll, true)).collect(),
+                outcome: Outcome::Choice { gold: *gold, correct: vec![best == *gold; 2] },
+            }
+        };
+        TaskResults { task, original: rows.len(), documents: rows.iter().enumerate().map(document).collect() }
+    }
+
+    /// WikiText with made-up documents: log-likelihood, words, bytes.
+    pub(crate) fn rolling_task(rows: &[(f64, u64, u64)]) -> TaskResults {
+        let task = all_tasks(None).unwrap()["wikitext"].clone();
+        let document = |(id, (ll, words, bytes)): (usize, &(f64, u64, u64))| Document {
+            id,
+            samples: vec![sample(id, 0, *ll, false)],
+            outcome: Outcome::Rolling { words: *words, bytes: *bytes },
+        };
+        TaskResults { task, original: rows.len(), documents: rows.iter().enumerate().map(document).collect() }
+    }
+
+    pub(crate) fn model(name: &str, tasks: Vec<TaskResults>) -> ModelResults {
+        let settings = Settings { preset: Preset::LmEval, limit: None, add_bos: None, max_length: 256 };
+        ModelResults { name: name.into(), settings, tasks }
+    }
+
+    pub(crate) fn suite() -> SuiteResults {
+        let tasks = |shift: f64| {
+            vec![
+                choice_task(&[(&[-1.0 + shift, -2.0], 0), (&[-3.0, -1.0], 0), (&[-0.1, -0.3], 0)]),
+                rolling_task(&[(-100.0 + shift, 20, 100), (-50.5, 10, 60)]),
+            ]
+        };
+        SuiteResults {
+            suite: "desk".into(),
+            models: vec![model("fp16", tasks(0.0)), model("b158", tasks(-0.25))],
+        }
+    }
+
+    #[test]
+    fn results_json_has_lm_evals_schema() {
+        insta::assert_snapshot!(format!("{:#}", suite().to_json()));
+    }
+
+    #[test]
+    fn a_folder_reads_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("made/on/the/way");
+        suite().write(&out).unwrap();
+        assert_eq!(SuiteResults::read(&out).unwrap(), suite());
+        let first = std::fs::read(out.join(SAMPLES_FILE)).unwrap();
+        suite().write(&out).unwrap();
+        assert_eq!(std::fs::read(out.join(SAMPLES_FILE)).unwrap(), first);
+    }
+
+    #[test]
+    fn damaged_folders_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(RESULTS_FILE);
+        suite().write(dir.path()).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let message = |text: String| {
+            std::fs::write(&path, text).unwrap();
+            let message = SuiteResults::read(dir.path()).unwrap_err().to_string();
+            message.replace(&dir.path().display().to_string(), "DIR")
+        };
+        insta::assert_snapshot!(message(whole[..200].to_owned()), @"");
+        insta::assert_snapshot!(message(whole.replace("\"fp16\"", "\"fp8\"")), @"");
+        insta::assert_snapshot!(message(whole.replace("\"acc\"", "\"acc_bytes\"")), @"");
+        let digest = suite().models[1].digest();
+        insta::assert_snapshot!(message(whole.replace(&digest, &digest.replace('1', "2"))), @"");
+    }
+}
