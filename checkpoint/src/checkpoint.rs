@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    BosToken, Error, ModelConfig, Tensor, TensorId, Tokenizer, gguf_file, hugging_face,
+    BosToken, Error, ModelConfig, Tensor, TensorId, Tokenizer, error::printable, gguf_file, hugging_face,
     mapped_file::MappedFile,
 };
 
@@ -21,12 +21,12 @@ pub struct Checkpoint {
     pub(crate) bytes_on_disk: u64,
     pub(crate) tensors: BTreeMap<TensorId, Tensor>,
     pub(crate) scales: BTreeMap<TensorId, f32>,
-    pub(crate) text: Text,
+    pub(crate) text: TextFiles,
 }
 
 /// What belongs to the tokenizer.
 #[derive(Debug)]
-pub(crate) struct Text {
+pub(crate) struct TextFiles {
     /// Where tokenizer.json is.
     pub(crate) source: TokenizerSource,
     /// The token that begins a sequence, as tokenizer_config.json spells it.
@@ -180,6 +180,17 @@ pub(crate) fn collect_tensors(
         tensors.insert(id, tensor);
     }
     Ok(tensors)
+}
+
+/// A bias that the model would not add changes its results.
+pub(crate) fn refuse_biases<'n>(file: &Path, mut names: impl Iterator<Item = &'n str>) -> Result<(), Error> {
+    match names.find(|name| name.strip_suffix(".bias").is_some()) {
+        Some(name) => {
+            let feature = format!("the tensor `{}`", printable(name));
+            Err(Error::unsupported(file, feature, "use a model without biases"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The size of mapped files together.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     Checkpoint, Error, ModelConfig, Tensor, TensorId, TensorType,
-    checkpoint::{Text, TokenizerSource, collect_tensors, total_bytes},
+    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
     gguf::{Gguf, TensorEntry, metadata},
     mapped_file::MappedFile,
 };
@@ -14,10 +14,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, Error> {
     let gguf = Gguf::parse(path, file.bytes())?;
     let config = metadata::from_gguf(path, &gguf)?;
     let entries: BTreeMap<&str, &TensorEntry> = gguf.tensors.iter().map(|t| (t.name, t)).collect();
-    if let Some(name) = entries.keys().find(|name| name.ends_with(".bias")) {
-        let feature = format!("the tensor `{}`", crate::error::printable(name));
-        return Err(Error::unsupported(path, feature, "use a model without biases"));
-    }
+    refuse_biases(path, entries.keys().copied())?;
     let read = |name: &str, entry: &TensorEntry| {
         let dtype = entry.tensor_type().ok_or_else(|| Error::UnsupportedType {
             file: path.to_owned(),
@@ -42,7 +39,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, Error> {
             scales.insert(id, scale(path, &read(&name, entry)?)?);
         }
     }
-    let text = Text {
+    let text = TextFiles {
         source: TokenizerSource::Gguf(metadata::tokenizer_json(&gguf).map(str::to_owned)),
         bos_text: None,
         chat_template: metadata::chat_template(&gguf).map(str::to_owned),

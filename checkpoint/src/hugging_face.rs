@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     Checkpoint, Error, ModelConfig, Tensor,
-    checkpoint::{Text, TokenizerSource, collect_tensors, total_bytes},
+    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
     config::packed_uint8,
     error::printable,
     mapped_file::MappedFile,
@@ -63,10 +63,7 @@ fn open(
 ) -> Result<Checkpoint, Error> {
     let config = read_config(folder)?;
     let weights = weights(folder)?;
-    if let Some(name) = weights.entries.keys().find(|name| name.ends_with(".bias")) {
-        let feature = format!("the tensor `{}`", printable(name));
-        return Err(Error::unsupported(&weights.listing, feature, "use a model without biases"));
-    }
+    refuse_biases(&weights.listing, weights.entries.keys().map(String::as_str))?;
     let tensors = collect_tensors(&config, |id| {
         let name = id.hugging_face_name(config.architecture);
         let Some((file, entry)) = weights.entries.get(&name) else {
@@ -165,20 +162,22 @@ fn no_weights(folder: &Path) -> Result<Error, Error> {
 }
 
 /// tokenizer_config.json and chat_template.jinja, both optional.
-fn read_text(folder: &Path) -> Result<Text, Error> {
+fn read_text(folder: &Path) -> Result<TextFiles, Error> {
     let file = folder.join("tokenizer_config.json");
-    let config: Value = match file.is_file() {
-        true => serde_json::from_slice(&read(&file)?).map_err(Error::json(&file))?,
-        false => Value::Null,
+    let config = if file.is_file() {
+        serde_json::from_slice(&read(&file)?).map_err(Error::json(&file))?
+    } else {
+        Value::Null
     };
     let bos = &config["bos_token"];
     let bos_text = bos.as_str().or_else(|| bos["content"].as_str()).map(str::to_owned);
     let template = folder.join("chat_template.jinja");
-    let chat_template = match template.is_file() {
-        true => Some(std::fs::read_to_string(&template).map_err(Error::io(&template))?),
-        false => default_template(&config["chat_template"]).map(str::to_owned),
+    let chat_template = if template.is_file() {
+        Some(std::fs::read_to_string(&template).map_err(Error::io(&template))?)
+    } else {
+        default_template(&config["chat_template"]).map(str::to_owned)
     };
-    Ok(Text { source: TokenizerSource::File(folder.join("tokenizer.json")), bos_text, chat_template })
+    Ok(TextFiles { source: TokenizerSource::File(folder.join("tokenizer.json")), bos_text, chat_template })
 }
 
 /// A template, or the one called `default` in a list of named ones.

@@ -244,7 +244,7 @@ mod tests {
         })
     }
 
-    fn parse_with(changes: Value) -> Result<ModelConfig, Error> {
+    fn parse_with(changes: &Value) -> Result<ModelConfig, Error> {
         let mut config = base();
         let object = config.as_object_mut().unwrap();
         for (key, value) in changes.as_object().unwrap() {
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn old_and_new_keys_of_rope() {
-        let theta = |changes| parse_with(changes).unwrap().rope_theta;
+        let theta = |changes: Value| parse_with(&changes).unwrap().rope_theta;
         assert_eq!(theta(json!({})), 10_000.0);
         assert_eq!(theta(json!({"architectures": ["BitNetForCausalLM"]})), 500_000.0);
         assert_eq!(theta(json!({"rope_theta": 5e5, "rope_scaling": null})), 5e5);
@@ -270,14 +270,14 @@ mod tests {
             json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}),
             json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
         ] {
-            assert!(matches!(parse_with(changes), Err(Error::Unsupported { .. })));
+            assert!(matches!(parse_with(&changes), Err(Error::Unsupported { .. })));
         }
     }
 
     #[test]
     fn the_class_decides_not_the_model_type() {
         let config =
-            parse_with(json!({"architectures": ["BitnetForCausalLM"], "model_type": "llama"})).unwrap();
+            parse_with(&json!({"architectures": ["BitnetForCausalLM"], "model_type": "llama"})).unwrap();
         assert_eq!(config.architecture, Architecture::BitNet1bitLlm);
         assert!(config.sub_norms && config.ternary_linears);
         assert_eq!(config.activation, Activation::Silu);
@@ -285,11 +285,11 @@ mod tests {
 
     #[test]
     fn ending_tokens() {
-        let eos = |value| parse_with(json!({ "eos_token_id": value })).unwrap().eos_tokens;
+        let eos = |value| parse_with(&json!({ "eos_token_id": value })).unwrap().eos_tokens;
         assert_eq!(eos(json!(7)), [7]);
         assert_eq!(eos(json!([9, 7, 9])), [7, 9]);
         assert_eq!(eos(json!(null)), [0; 0]);
-        let mut config = parse_with(json!({})).unwrap();
+        let mut config = parse_with(&json!({})).unwrap();
         config.add_generation_config(Path::new("g"), br#"{"eos_token_id": [5, 2]}"#).unwrap();
         assert_eq!(config.eos_tokens, [2, 5]);
     }
@@ -303,21 +303,21 @@ mod tests {
             json!({"quantization_config": {"quant_method": "bitnet"}}),
             json!({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "offline"}}),
         ] {
-            assert!(matches!(parse_with(changes), Err(Error::Unsupported { .. })));
+            assert!(matches!(parse_with(&changes), Err(Error::Unsupported { .. })));
         }
         let online =
             json!({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}});
-        assert!(parse_with(online).unwrap().ternary_linears);
-        assert!(parse_with(json!({"hidden_act": "gelu"})).is_err());
-        assert!(parse_with(json!({"weight_bits": 2})).is_err());
+        assert!(parse_with(&online).unwrap().ternary_linears);
+        assert!(parse_with(&json!({"hidden_act": "gelu"})).is_err());
+        assert!(parse_with(&json!({"weight_bits": 2})).is_err());
     }
 
     #[test]
     fn head_dim_follows_from_the_width_only_where_it_divides() {
-        assert_eq!(parse_with(json!({})).unwrap().head_dim, 16);
-        assert_eq!(parse_with(json!({"head_dim": 32})).unwrap().head_dim, 32);
-        assert!(parse_with(json!({"num_attention_heads": 5, "num_key_value_heads": 5})).is_err());
-        assert!(parse_with(json!({"num_attention_heads": 0})).is_err());
+        assert_eq!(parse_with(&json!({})).unwrap().head_dim, 16);
+        assert_eq!(parse_with(&json!({"head_dim": 32})).unwrap().head_dim, 32);
+        assert!(parse_with(&json!({"num_attention_heads": 5, "num_key_value_heads": 5})).is_err());
+        assert!(parse_with(&json!({"num_attention_heads": 0})).is_err());
     }
 
     proptest! {
@@ -333,7 +333,7 @@ mod tests {
                 any::<f64>().prop_map(|n| json!(n)),
             ],
         ) {
-            if let Ok(config) = parse_with(json!({ key: value })) {
+            if let Ok(config) = parse_with(&json!({ key: value })) {
                 prop_assert!(config.validate(Path::new("config.json")).is_ok());
             }
         }

@@ -68,7 +68,9 @@ impl Raw {
     fn tensor(mut self, name: &str, sizes: &[u64], type_id: u32, offset: u64) -> Self {
         encode_string(name, &mut self.0);
         self.0.extend((sizes.len() as u32).to_le_bytes());
-        sizes.iter().for_each(|size| self.0.extend(size.to_le_bytes()));
+        for size in sizes {
+            self.0.extend(size.to_le_bytes());
+        }
         self.0.extend(type_id.to_le_bytes());
         self.0.extend(offset.to_le_bytes());
         self

@@ -226,7 +226,7 @@ pub struct Array<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
 }
 
-impl<'a> Array<'a> {
+impl Array<'_> {
     /// An array of strings.
     pub fn from_strings<'s>(strings: impl IntoIterator<Item = &'s str>) -> Array<'static> {
         let (mut bytes, mut len) = (Vec::new(), 0);

@@ -9,6 +9,7 @@ use super::{DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_NAME_BYTES, Value, value::en
 use crate::{Error, TensorType};
 
 const VERSION: u32 = 3;
+const PADDING: [u8; DEFAULT_ALIGNMENT as usize] = [0; DEFAULT_ALIGNMENT as usize];
 
 /// A tensor to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +159,6 @@ impl<'p, W: Write> GgufDataWriter<'p, W> {
         }
         self.remaining.next();
         self.writer.write_all(bytes)?;
-        const PADDING: [u8; DEFAULT_ALIGNMENT as usize] = [0; DEFAULT_ALIGNMENT as usize];
         self.writer.write_all(&PADDING[..(padded(*len) - len) as usize])
     }
 
