@@ -18,7 +18,7 @@ const MAX: f32 = 89.0;
 /// Below this e^x is less than half of the smallest subnormal.
 const MIN: f32 = -104.0;
 /// The leading nine bits of ln 2, and the rest.
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 /// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even.
 const ROUND: f32 = 12_582_912.0;

@@ -1,4 +1,137 @@
 //! One digest over every operation, the same for every instruction set on every machine.
+//!
+//! The expected digests are constants, so the same test run on another machine, or in an emulator
+//! without AVX2, proves that its results have the same bits.
+
+use half::{bf16, f16};
+
+use crate::{
+    Isa, activation, attention,
+    dense::{DenseSlice, matmul},
+    norm,
+    quantize::Int8Rows,
+    rope::{RopePairs, RopeTable},
+    softmax, ternarize,
+    ternary::TernaryMatrix,
+    testing::Random,
+};
+
+/// FNV-1a, 64 bits.
+struct Digest(u64);
+
+impl Digest {
+    fn of(words: impl IntoIterator<Item = u64>) -> u64 {
+        let mut digest = Self(0xcbf2_9ce4_8422_2325);
+        for word in words {
+            for byte in word.to_le_bytes() {
+                digest.0 = (digest.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+        digest.0
+    }
+
+    fn of_floats(x: &[f32]) -> u64 {
+        Self::of(x.iter().map(|x| u64::from(x.to_bits())))
+    }
+}
+
+/// Dense products of all types, one token and several, and of several panels.
+fn dense(isa: Isa, random: &mut Random) -> u64 {
+    let (rows, cols, tokens) = (29, 1111, 6);
+    let w = random.floats(rows * cols, 0.1);
+    let x = random.floats(tokens * cols, 3.0);
+    let halves: Vec<f16> = w.iter().map(|&w| f16::from_f32(w)).collect();
+    let brains: Vec<bf16> = w.iter().map(|&w| bf16::from_f32(w)).collect();
+    let mut all = Vec::new();
+    for w in [DenseSlice::F32(&w), DenseSlice::F16(&halves), DenseSlice::Bf16(&brains)] {
+        for tokens in [1, tokens] {
+            let mut out = vec![0.0; tokens * rows];
+            matmul(isa, w, rows, cols, &x[..tokens * cols], tokens, &mut out);
+            all.extend(out);
+        }
+    }
+    Digest::of_floats(&all)
+}
+
+/// Ternarization, quantization and the ternary product, for one token and for tables.
+fn ternary(isa: Isa, random: &mut Random) -> u64 {
+    let (rows, cols, tokens) = (45, 333, 22);
+    let w: Vec<f16> = random.floats(rows * cols, 0.04).iter().map(|&w| f16::from_f32(w)).collect();
+    let mean = ternarize::absmean(isa, DenseSlice::F16(&w)).unwrap();
+    let mut codes = vec![0; w.len()];
+    ternarize::ternarize(isa, DenseSlice::F16(&w), mean, &mut codes);
+    let matrix = TernaryMatrix::from_codes(rows, cols, &codes);
+    let mut x = Int8Rows::new();
+    x.quantize(isa, &random.floats(tokens * cols, 5.0), cols).unwrap();
+    let mut out = vec![0.0; tokens * rows];
+    matrix.matmul(isa, mean, &x, &mut out);
+    Digest::of_floats(&out)
+}
+
+fn rms_norm(isa: Isa, random: &mut Random) -> u64 {
+    let (x, weight) = (random.floats(3 * 203, 20.0), random.floats(203, 2.0));
+    let mut out = vec![0.0; x.len()];
+    norm::rms_norm(isa, &x, &weight, 1e-5, &mut out);
+    Digest::of_floats(&out)
+}
+
+fn probabilities(isa: Isa, random: &mut Random) -> u64 {
+    let mut x = random.floats(1003, 40.0);
+    let logs = [softmax::log_sum_exp(isa, &x), softmax::log_probability(isa, &x, 17)];
+    softmax::softmax(isa, &mut x);
+    Digest::of(logs.map(f64::to_bits).into_iter().chain([Digest::of_floats(&x)]))
+}
+
+fn activations(isa: Isa, random: &mut Random) -> u64 {
+    let (gate, up) = (random.floats(501, 30.0), random.floats(501, 2.0));
+    let mut out = vec![0.0; 2 * 501];
+    let (silu, relu2) = out.split_at_mut(501);
+    activation::silu_mul(isa, &gate, &up, silu);
+    activation::relu2_mul(isa, &gate, &up, relu2);
+    Digest::of_floats(&out)
+}
+
+fn rope(isa: Isa, random: &mut Random) -> u64 {
+    let table = RopeTable::new(100, 500_000.0, 4000);
+    let mut x = random.floats(3 * 100, 4.0);
+    table.apply(isa, 3999, &mut x, RopePairs::HalfSplit);
+    table.apply(isa, 123, &mut x, RopePairs::Interleaved);
+    Digest::of_floats(&x)
+}
+
+fn attend(isa: Isa, random: &mut Random) -> u64 {
+    let (head_dim, positions) = (100, 77);
+    let q = random.floats(head_dim, 3.0);
+    let (keys, values) = (random.floats(positions * head_dim, 2.0), random.floats(positions * head_dim, 1.0));
+    let (mut scores, mut out) = (Vec::new(), vec![0.0; head_dim]);
+    attention::attend(isa, &q, &keys, &values, &mut scores, &mut out);
+    out.extend(scores);
+    Digest::of_floats(&out)
+}
+
+type Operation = fn(Isa, &mut Random) -> u64;
+
+const EXPECTED: [(&str, Operation, u64); 7] = [
+    ("dense", dense, 0x0639_e68f_a455_8f34),
+    ("ternary", ternary, 0x8502_3d18_739a_eead),
+    ("rms_norm", rms_norm, 0x4a94_5a16_b291_8a6a),
+    ("probabilities", probabilities, 0x18ec_b910_92f0_79a5),
+    ("activations", activations, 0xc5d2_4785_4a22_9318),
+    ("rope", rope, 0x0199_5df0_5399_d5ff),
+    ("attention", attend, 0xec8f_245e_8674_49d4),
+];
 
 #[test]
-fn placeholder() {}
+fn digests_are_the_same_everywhere() {
+    let mut wrong = Vec::new();
+    for isa in Isa::available() {
+        for (name, operation, expected) in EXPECTED {
+            let found = operation(isa, &mut Random::new(158));
+            println!("{isa:8} {name:14} {found:#018x}");
+            if found != expected {
+                wrong.push((isa.name(), name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these digests differ from the constants: {wrong:?}");
+}

@@ -40,8 +40,9 @@ pub fn absmean(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
     let sums: Vec<f64> = with_slice!(w, w => w.par_chunks(CHUNK).map(|w| isa.run(SumAbs(w))).collect());
     let sum: f64 = sums.iter().sum();
     // A sum of finite f32 magnitudes cannot overflow f64, so only one of them can spoil it.
-    if !sum.is_finite() {
-        let index = first_non_finite(w).expect("the sum is not finite");
+    if !sum.is_finite()
+        && let Some(index) = first_non_finite(w)
+    {
         return Err(NonFinite { index });
     }
     let mean = if w.is_empty() { 0.0 } else { sum / w.len() as f64 };

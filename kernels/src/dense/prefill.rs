@@ -10,6 +10,8 @@
 //!
 //! Going on with all 16 lanes keeps the order of every sum: panels and tiles change no bit.
 
+use std::array;
+
 use crate::{
     Isa,
     parallel::{self, Block},
@@ -60,7 +62,7 @@ impl<T: Lane> Op for MatmulBlock<'_, T> {
         let x = &x[block.token * steps..(block.token + tokens) * steps];
         let w = &w[block.row * cols..(block.row + rows) * cols];
 
-        let mut panel = [[[0.0; LANES]; PANEL]; BLOCK_ROWS];
+        let mut panel = vec![[[0.0; LANES]; PANEL]; BLOCK_ROWS];
         let mut sums = vec![[[0.0; LANES]; BLOCK_ROWS]; tokens];
         for first in (0..steps).step_by(PANEL) {
             let n = PANEL.min(steps - first);
@@ -70,12 +72,11 @@ impl<T: Lane> Op for MatmulBlock<'_, T> {
             let mut t = 0;
             while t < tokens {
                 let x0 = &x[t * steps + first..][..n];
-                if t + 1 < tokens {
+                if let Some(sums) = sums[t..].first_chunk_mut::<TILE_TOKENS>() {
                     let x1 = &x[(t + 1) * steps + first..][..n];
-                    let [s0, s1] = &mut sums[t..t + TILE_TOKENS] else { unreachable!("two tokens") };
-                    tiles(s, &panel, rows, [x0, x1], [s0, s1]);
+                    tiles(s, &panel, rows, [x0, x1], sums);
                 } else {
-                    tiles(s, &panel, rows, [x0], [&mut sums[t]]);
+                    tiles(s, &panel, rows, [x0], array::from_mut(&mut sums[t]));
                 }
                 t += TILE_TOKENS;
             }
@@ -104,10 +105,10 @@ fn widen_panel<S: Simd, T: Lane>(s: S, w: &[T], panel: &mut [Lanes]) {
 #[inline(always)]
 fn tiles<S: Simd, const T: usize>(
     s: S,
-    panel: &[[Lanes; PANEL]; BLOCK_ROWS],
+    panel: &[[Lanes; PANEL]],
     rows: usize,
     x: [&[Lanes]; T],
-    sums: [&mut [Lanes; BLOCK_ROWS]; T],
+    sums: &mut [[Lanes; BLOCK_ROWS]; T],
 ) {
     // Rows after the last one hold zeros or an older panel; their sums are never read.
     for (i, w) in panel.as_chunks::<TILE_ROWS>().0.iter().enumerate().take(rows.div_ceil(TILE_ROWS)) {

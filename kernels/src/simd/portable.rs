@@ -146,7 +146,7 @@ pub(super) fn fused_mul_add(a: f32, b: f32, c: f32) -> f32 {
     // The exact sum lies between `sum` and its neighbour on the side of `lost`. One of the two is
     // odd: if it is not `sum`, it is the neighbour.
     let bits = sum.to_bits();
-    let inexact = lost > 0.0 || lost < 0.0;
+    let inexact = lost.abs() > 0.0;
     let step = u64::from(inexact) & !bits & 1;
     let outward = (lost > 0.0) == (sum > 0.0);
     f64::from_bits(if outward { bits.wrapping_add(step) } else { bits.wrapping_sub(step) }) as f32

@@ -117,6 +117,7 @@ fn load_codes(x: &[u8; 32]) -> __m256i {
 }
 
 /// The signed sums of four activations, indexed by a byte of codes, for 16 tokens.
+#[derive(Clone)]
 #[repr(C, align(64))]
 struct Table {
     sums: [[i16; TOKENS]; 256],
@@ -134,7 +135,8 @@ pub(super) fn product_by_table(proof: Avx2, codes: &[TileUnit], x: &[&[Unit]]) -
     let rows = codes.len() / units * TILE_ROWS;
     let mut sums = vec![[0; TOKENS]; rows];
     let mut partial = vec![[0; TOKENS]; rows];
-    let mut tables = Box::new([EMPTY; GROUPS]);
+    let tables = vec![EMPTY; GROUPS].into_boxed_slice();
+    let mut tables: Box<[Table; GROUPS]> = tables.try_into().ok().expect("as many as asked for");
     let mut lanes = [[[0; TOKENS]; 32]; 4];
     for u in 0..units {
         for (t, x) in x.iter().enumerate() {
@@ -151,7 +153,7 @@ pub(super) fn product_by_table(proof: Avx2, codes: &[TileUnit], x: &[&[Unit]]) -
                 ternary_add_tables(&codes[u..], units, pass, &tables, &mut partial);
             }
         }
-        if (u + 1) * UNIT_PASSES % PASSES == 0 || u + 1 == units {
+        if (u + 1).is_multiple_of(PASSES / UNIT_PASSES) || u + 1 == units {
             // SAFETY: the token proves AVX2.
             unsafe { ternary_widen(&mut partial, &mut sums) };
         }
