@@ -1,9 +1,12 @@
 //! The desk suite and its twin models, carried inside the command.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
-use b158_datasets::atomic;
+use b158_datasets::write_atomically;
 
 macro_rules! embed {
     ($($file:literal),* $(,)?) => {
@@ -41,7 +44,7 @@ pub fn unpack(folder: &Path) -> Result<PathBuf> {
             continue;
         }
         std::fs::create_dir_all(path.parent().expect("a file in a folder")).with_context(cannot)?;
-        atomic::write(&path, bytes).with_context(cannot)?;
+        write_atomically(&path, |file| file.write_all(bytes))?;
     }
     Ok(folder.join(SUITE))
 }

@@ -46,7 +46,7 @@ pub enum Error {
         /// The tensor's name in the source.
         tensor: String,
         /// Its type.
-        dtype: String,
+        dtype: &'static str,
     },
     /// A tensor holds NaN or infinity.
     #[error(

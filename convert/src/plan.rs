@@ -3,9 +3,11 @@
 use std::{fmt, path::Path, str::FromStr};
 
 use b158_checkpoint::{
-    Checkpoint, TensorId, TensorType,
-    gguf::{self, GgufPlan, TensorInfo, Value},
-    names,
+    Checkpoint, Error as CheckpointError, Tensor, TensorId, TensorType,
+    gguf::{
+        GgufPlan, TensorInfo,
+        metadata::{self, Description},
+    },
 };
 use b158_kernels::{Isa, packing::TernaryFormat};
 
@@ -138,27 +140,45 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<(Vec<St
             Step::Vector(_) => TensorType::F32,
             Step::Copy(_) => source.dtype,
         };
-        tensors.push(TensorInfo::new(names::gguf_name(id), dtype, source.shape.clone()));
+        tensors.push(TensorInfo { name: id.gguf_name(), dtype, shape: source.shape.clone() });
         if let Step::Ternary(_) = step {
-            tensors.push(TensorInfo::new(names::gguf_scale_name(id), TensorType::F32, vec![1]));
+            tensors.push(TensorInfo { name: id.gguf_scale_name(), dtype: TensorType::F32, shape: vec![1] });
         }
     }
+    let metadata = describe(checkpoint, options)?;
+    Ok((steps, GgufPlan::new(&metadata, tensors)?))
+}
+
+fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Metadata, Error> {
+    let tokenizer_json = match checkpoint.tokenizer_json() {
+        // A checkpoint without a tokenizer still converts; its file then has none either.
+        Err(CheckpointError::NoTokenizer { .. }) => None,
+        other => Some(other?),
+    };
     let provenance = [
         ("b158.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("b158.scheme", options.scheme.name().to_owned()),
         ("b158.source.sha256", source_digest::sha256(checkpoint.files())?),
     ];
-    let provenance = provenance.map(|(key, value)| (key.to_owned(), Value::String(value)));
-    let metadata = gguf::metadata::to_gguf(checkpoint, options.format.tensor_type(), provenance.into())?;
-    Ok((steps, GgufPlan { metadata, tensors }))
+    let name = checkpoint.path().file_stem().map_or("model".into(), |name| name.to_string_lossy());
+    Ok(metadata::to_gguf(
+        checkpoint.config(),
+        Description {
+            name: &name,
+            linears: options.format.tensor_type(),
+            tokenizer_json: tokenizer_json.as_deref(),
+            chat_template: checkpoint.chat_template().as_deref(),
+            provenance: provenance.map(|(key, value)| (key.to_owned(), value.as_str().into())).into(),
+        },
+    ))
 }
 
-fn check_linear(file: &Path, source: &b158_checkpoint::Tensor, format: Format) -> Result<(), Error> {
+fn check_linear(file: &Path, source: &Tensor, format: Format) -> Result<(), Error> {
     if !matches!(source.dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) {
         return Err(Error::AlreadyPacked {
             file: file.to_owned(),
             tensor: source.name.clone(),
-            dtype: source.dtype.to_string(),
+            dtype: source.dtype.name(),
         });
     }
     let (cols, block) = (source.shape[1], format.packing().block());

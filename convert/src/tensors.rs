@@ -1,6 +1,6 @@
 //! One source tensor as the output holds it.
 
-use b158_checkpoint::{Checkpoint, Tensor, TensorId, gguf};
+use b158_checkpoint::{Checkpoint, Tensor, TensorId, rope_permutation};
 use b158_kernels::ternarize;
 use half::f16;
 use rayon::prelude::*;
@@ -23,8 +23,8 @@ pub(crate) fn ternarize(checkpoint: &Checkpoint, id: TensorId, options: &Options
         .map_err(|e| non_finite(checkpoint, &tensor, e.index))?;
     let mut codes = vec![0; rows * cols];
     ternarize::ternarize(options.isa, weights, scale, &mut codes);
-    if let Some(source_row) = gguf::rope_permutation(checkpoint.config(), id) {
-        codes = (0..rows).flat_map(|row| &codes[source_row(row) * cols..][..cols]).copied().collect();
+    if let Some(source_rows) = rope_permutation(checkpoint.config(), id) {
+        codes = source_rows.iter().flat_map(|row| &codes[row * cols..][..cols]).copied().collect();
     }
     Ok(Ternary { codes, cols, scale })
 }

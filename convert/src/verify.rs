@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use b158_checkpoint::{Checkpoint, names};
+use b158_checkpoint::Checkpoint;
 use half::f16;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub fn verify(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Resu
         let tensor = written.tensor(id)?;
         let differs = |difference| Error::Verification {
             file: output.to_owned(),
-            tensor: names::gguf_name(id),
+            tensor: id.gguf_name(),
             difference,
         };
         match step {

@@ -2,11 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter},
     path::Path,
 };
 
-use b158_checkpoint::{Checkpoint, TensorId, gguf::GgufDataWriter, names};
+use b158_checkpoint::{Checkpoint, TensorId, gguf::GgufDataWriter};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
@@ -70,22 +70,25 @@ pub fn convert(checkpoint: &Checkpoint, output: &Path, options: &Options, progre
             Step::Ternary(id) => {
                 let ternary = tensors::ternarize(checkpoint, id, options)?;
                 let packed = tensors::pack(&ternary, options.format);
-                data.tensor(&packed).map_err(write_error)?;
-                data.tensor(&ternary.scale.to_le_bytes()).map_err(write_error)?;
+                data.write_tensor(&id.gguf_name(), &packed).map_err(write_error)?;
+                let scale = ternary.scale.to_le_bytes();
+                data.write_tensor(&id.gguf_scale_name(), &scale).map_err(write_error)?;
                 ternary_bytes += packed.len() + size_of::<f32>();
                 report.tensors.push(tensor_report(id, &ternary));
             }
             Step::Vector(id) => {
                 let bytes: Vec<u8> =
                     tensors::vector(checkpoint, id)?.into_iter().flat_map(f32::to_le_bytes).collect();
-                data.tensor(&bytes).map_err(write_error)?;
+                data.write_tensor(&id.gguf_name(), &bytes).map_err(write_error)?;
             }
-            Step::Copy(id) => data.tensor(tensors::copied(checkpoint, id)?.bytes()).map_err(write_error)?,
+            Step::Copy(id) => {
+                let tensor = tensors::copied(checkpoint, id)?;
+                data.write_tensor(&id.gguf_name(), tensor.bytes()).map_err(write_error)?;
+            }
         }
         progress(done + 1, steps.len());
     }
     data.finish().map_err(write_error)?;
-    writer.flush().map_err(write_error)?;
     drop(writer);
     file.as_file().sync_all().map_err(write_error)?;
     report.output_bytes = file.as_file().metadata().map_err(write_error)?.len();
@@ -102,7 +105,7 @@ fn tensor_report(id: TensorId, ternary: &tensors::Ternary) -> TensorReport {
     for &code in &ternary.codes {
         codes[(code + 1) as usize] += 1;
     }
-    TensorReport { name: names::gguf_name(id), scale: ternary.scale, codes }
+    TensorReport { name: id.gguf_name(), scale: ternary.scale, codes }
 }
 
 fn folder(path: &Path) -> &Path {

@@ -257,7 +257,9 @@ mod tests {
     use super::*;
     use crate::LoadOptions;
 
-    /// The int8 inputs of every linear layer of the first block, from the recorded reference.
+    /// The int8 inputs of every linear layer of the first block. Those of q, k and v follow from the
+    /// recorded input by one norm and are exact; the others come after products that the reference
+    /// rounds to f32 and we do not, so one code in a thousand, at a rounding boundary, may differ by one step.
     #[test]
     fn int8_activations_equal_the_reference() {
         let oracle = std::env::var_os("B158_ORACLE").map_or_else(
@@ -271,15 +273,17 @@ mod tests {
         for name in ["b158-1bitllm-f16", "tiny-b158-f16"] {
             let bytes = std::fs::read(oracle.join(format!("golden/{name}.f32.safetensors"))).unwrap();
             let golden = SafeTensors::deserialize(&bytes).unwrap();
-            let expect = |layer: &str, found: &Int8Rows| {
+            let expect = |layer: &str, found: &Int8Rows, per_thousand: usize| {
                 let tensor = golden.tensor(&format!("p1.model.layers.0.{layer}.xq")).unwrap();
-                let cols = tensor.shape()[1];
                 let mut differing = 0;
-                for (row, expected) in tensor.data().chunks_exact(cols).enumerate() {
-                    let found = found.row(row).iter().map(|&q| q as u8);
-                    differing += found.zip(expected).filter(|(a, b)| a != *b).count();
+                for (row, expected) in tensor.data().chunks_exact(tensor.shape()[1]).enumerate() {
+                    for (&found, &expected) in found.row(row).iter().zip(expected) {
+                        let step = (i16::from(found) - i16::from(expected as i8)).abs();
+                        assert!(step <= 1, "{name} {layer}: {found} instead of {}", expected as i8);
+                        differing += usize::from(step != 0);
+                    }
                 }
-                assert_eq!(differing, 0, "{name} {layer}: codes that differ of {}", tensor.data().len());
+                assert!(differing * 1000 <= per_thousand * tensor.data().len(), "{name} {layer}: {differing} codes differ");
             };
             let checkpoint = Checkpoint::open(&oracle.join("ckpt").join(name)).unwrap();
             let isa = Isa::best();
@@ -294,12 +298,12 @@ mod tests {
             session.embed(&ids).unwrap();
             session.attention(0, &model.layers[0], ids.len()).unwrap();
             quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
-            expect("self_attn.q_proj", &quantized);
-            expect("self_attn.o_proj", &session.scratch.quantized);
+            expect("self_attn.q_proj", &quantized, 0);
+            expect("self_attn.o_proj", &session.scratch.quantized, 1);
             session.feed_forward(0, &model.layers[0]).unwrap();
             quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
-            expect("mlp.gate_proj", &quantized);
-            expect("mlp.down_proj", &session.scratch.quantized);
+            expect("mlp.gate_proj", &quantized, 1);
+            expect("mlp.down_proj", &session.scratch.quantized, 1);
         }
     }
 }

@@ -34,9 +34,10 @@ fn llama_logits_agree_to_2e_5() {
     }
 }
 
-/// One int8 activation at a rounding boundary moves logits by 0.02 to 0.2, and which ones lie there
-/// depends on the last bit of a sum; the references themselves differ so in f32 and f64. A prompt
-/// without such a flip agrees to 1e-4. With one, the model must still say the same: bounds from the
+/// One int8 activation at a rounding boundary moves logits by 0.02 to 0.2, and on which side it falls
+/// depends on the last bit of a sum: the references in f32 and f64 differ so from each other. Since our
+/// sums are exact integers, we side with f64 on almost every prompt; where no flip separates the two
+/// references, we agree with both. After a flip the model must still say the same: bounds from the
 /// spread of the references (argmax 0.976, log-likelihood 0.52 nat over 200 tokens).
 #[test]
 fn ternary_logits_agree() {
@@ -47,23 +48,25 @@ fn ternary_logits_agree() {
         let mut exact = 0;
         for (i, prompt) in prompts(&oracle, name).iter().enumerate() {
             let ours = logits(&model, &prompt.ids);
-            let difference = max_difference(&ours, &prompt.logits);
-            println!("{name} prompt {i}: {} tokens, max |difference| {difference:.1e}", prompt.ids.len());
-            if difference <= 1e-4 {
-                exact += 1;
+            let from_f32 = max_difference(&ours, &prompt.logits);
+            let from_f64 = max_difference(&ours, &prompt.logits_f64);
+            let tokens = prompt.ids.len();
+            println!("{name} prompt {i}: {tokens} tokens, from f32 {from_f32:.1e}, from f64 {from_f64:.1e}");
+            exact += usize::from(from_f64 <= 1e-4);
+            if from_f32 <= 1e-4 {
                 continue;
             }
-            assert!(prompt.ids.len() > 20, "{name} prompt {i}: {difference} in a short prompt");
+            assert!(tokens > 20, "{name} prompt {i}: {from_f32} in a short prompt");
             let argmax = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
             let rows = ours.chunks_exact(vocab).zip(prompt.logits.chunks_exact(vocab));
             let same = rows.filter(|(a, b)| argmax(a) == argmax(b)).count();
-            assert!(same as f64 >= 0.97 * prompt.ids.len() as f64, "{name} prompt {i}: argmax {same}");
+            assert!(same as f64 >= 0.97 * tokens as f64, "{name} prompt {i}: argmax {same}");
             let sum = score(&model, &prompt.ids[..1], &prompt.ids[1..]).unwrap().sum();
             let golden: f64 = prompt.logprobs.iter().map(|&l| f64::from(l)).sum();
-            let bound = 0.8 * (prompt.ids.len() as f64 / 200.0).max(1.0);
+            let bound = 0.8 * (tokens as f64 / 200.0).max(1.0);
             assert!((sum - golden).abs() <= bound, "{name} prompt {i}: log-likelihood {sum}, not {golden}");
         }
-        assert!(exact >= 4, "{name}: only {exact} of 6 prompts agree to 1e-4");
+        assert!(exact >= 5, "{name}: only {exact} of 6 prompts agree with f64 to 1e-4");
     }
 }
 

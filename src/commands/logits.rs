@@ -1,6 +1,8 @@
 //! `b158 logits`.
 
-use anyhow::{Context, Result};
+use std::io::Write;
+
+use anyhow::Result;
 use b158_kernels::Isa;
 use b158_runner::Session;
 use safetensors::{Dtype, tensor::TensorView};
@@ -22,8 +24,7 @@ pub fn run(args: &LogitsArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus>
     let bytes: Vec<u8> = logits.iter().flat_map(|l| l.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
     let file = safetensors::serialize([("logits", view)], None)?;
-    b158_datasets::atomic::write(&args.output, &file)
-        .with_context(|| format!("{}: cannot write", args.output.display()))?;
+    b158_datasets::write_atomically(&args.output, |out| out.write_all(&file))?;
 
     let argmax = logits.outer_iter().map(|row| {
         let best = row.iter().enumerate().reduce(|best, x| if x.1 > best.1 { x } else { best });

@@ -7,6 +7,7 @@ pub mod eval;
 pub mod logits;
 pub mod reproduce;
 pub mod run;
+pub mod suite;
 
 use std::path::Path;
 

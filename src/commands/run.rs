@@ -38,11 +38,10 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let capacity = model.context().min(prompt.len() + args.max_tokens);
     let mut session = Session::new(&model, capacity.max(prompt.len()))?;
     let mut text = String::new();
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.decode_stream(true);
     let mut failed = None;
     let generation = generate(&mut session, &prompt, &options, |token| {
-        let piece = stream.next(token).map_err(anyhow::Error::from).and_then(|piece| {
-            let piece = piece.unwrap_or_default();
+        let piece = stream.push(token).map_err(anyhow::Error::from).and_then(|piece| {
             text.push_str(&piece);
             if printer.json() { Ok(()) } else { printer.stream(&piece) }
         });
@@ -57,6 +56,8 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if let Some(error) = failed {
         return Err(error);
     }
+    let rest = stream.finish()?;
+    text.push_str(&rest);
     let seconds = start.elapsed().as_secs_f64();
     let stop = match generation.reason {
         StopReason::StopToken => "end of text",
@@ -72,8 +73,8 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         stop,
         seconds,
     };
-    // In text mode the text is out already; its line ends here.
-    printer.result(&output, String::new)?;
+    // In text mode all but the rest is out already.
+    printer.result(&output, || rest)?;
     printer.note(&format!(
         "{} + {} tokens in {seconds:.2} s ({stop})",
         prompt.len(),

@@ -1,0 +1,50 @@
+//! `b158 eval`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use b158_datasets::DataSource;
+use b158_eval::{Role, Suite, find_tasks, suite::SuiteModel, table};
+use b158_kernels::Isa;
+
+use crate::{
+    ExitStatus,
+    cli::EvalArgs,
+    commands::suite::{evaluate_all, prepare},
+    printer::Printer,
+};
+
+pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
+    let (suite, file) = match &args.suite {
+        Some(file) => (Suite::read(file)?, file.as_path()),
+        None => (from_arguments(args), Path::new("")),
+    };
+    let suite = Suite { limit: args.limit.or(suite.limit), ..suite };
+    let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
+    let models = prepare(&suite, file, &args.output.join("models"), isa)?;
+    let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
+    results.write(&args.output)?;
+    printer.result(&results.to_json(), || {
+        let section = |m| format!("{}\n\n{}\nresult digest {}\n", m.name, table::results_table(m), m.digest());
+        results.models.iter().map(section).collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(ExitStatus::Success)
+}
+
+/// The suite that `--model` and `--tasks` describe.
+fn from_arguments(args: &EvalArgs) -> Suite {
+    let model = |(name, path): &(String, std::path::PathBuf)| SuiteModel {
+        name: name.clone(),
+        path: path.display().to_string(),
+        role: Role::Candidate,
+        convert: None,
+    };
+    Suite {
+        suite: "command line".to_owned(),
+        models: args.models.iter().map(model).collect(),
+        tasks: args.tasks.clone(),
+        preset: Default::default(),
+        limit: None,
+        margins: Default::default(),
+    }
+}

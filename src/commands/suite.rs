@@ -1,0 +1,101 @@
+//! What `eval` and `reproduce` share: making a suite's models ready and evaluating them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use b158_checkpoint::Checkpoint;
+use b158_convert::{Format, Options, Scheme};
+use b158_datasets::DataSource;
+use b158_eval::{
+    EvalOptions, Progress, RunnerModel, Suite, SuiteResults, Task,
+    evaluate,
+};
+use b158_kernels::Isa;
+use indicatif::ProgressBar;
+
+use crate::{
+    commands::{convert::convert, load},
+    progress,
+};
+
+/// A model of a suite, in the format that the suite wants it in.
+pub struct Prepared {
+    /// Its name in results.
+    pub name: String,
+    /// What to load.
+    pub path: PathBuf,
+    /// The packed format, if the suite asks for one.
+    pub format: Option<Format>,
+}
+
+/// Finds every model and converts those that the suite wants converted, into `folder`. Paths are
+/// relative to the suite's file.
+pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Result<Vec<Prepared>> {
+    let base = suite_file.parent().unwrap_or(Path::new("."));
+    let prepare = |model: &b158_eval::suite::SuiteModel| {
+        let (name, source) = (model.name.clone(), base.join(&model.path));
+        let Some(format) = &model.convert else {
+            return Ok(Prepared { name, path: source, format: None });
+        };
+        let format: Format = format.parse()?;
+        let options = Options { format, scheme: Scheme::Absmean, isa };
+        let path = folder.join(format!("{name}.{format}.gguf"));
+        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+        let checkpoint = Checkpoint::open(&source)?;
+        convert(&checkpoint, &path, &options)?;
+        b158_convert::verify(&checkpoint, &path, &options)?;
+        Ok(Prepared { name, path, format: Some(format) })
+    };
+    suite.models.iter().map(prepare).collect()
+}
+
+/// Evaluates models, one after the other.
+pub fn evaluate_all(
+    suite: &Suite,
+    models: &[Prepared],
+    tasks: &[Task],
+    data: &DataSource,
+    isa: Isa,
+) -> Result<SuiteResults> {
+    let evaluate_one = |prepared: &Prepared| {
+        let (checkpoint, model) = load(&prepared.path, isa, None)?;
+        let model = RunnerModel::new(&checkpoint, model)?;
+        let options = EvalOptions {
+            name: prepared.name.clone(),
+            preset: suite.preset,
+            limit: suite.limit,
+            ..EvalOptions::default()
+        };
+        Ok(evaluate(&model, tasks, data, &options, &Bar::default())?)
+    };
+    let models = models.iter().map(evaluate_one).collect::<Result<_>>()?;
+    Ok(SuiteResults { suite: suite.suite.clone(), models })
+}
+
+/// Progress of an evaluation as a bar.
+#[derive(Default)]
+struct Bar(std::sync::Mutex<Option<ProgressBar>>);
+
+impl Progress for Bar {
+    fn begin(&self, task: &str, requests: usize) {
+        *self.lock() = Some(progress::bar(task, requests as u64));
+    }
+
+    fn advance(&self) {
+        if let Some(bar) = &*self.lock() {
+            bar.inc(1);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.lock().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Bar {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
