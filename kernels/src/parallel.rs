@@ -3,11 +3,11 @@
 
 use rayon::prelude::*;
 
-/// Additions or multiply-adds below which threads cost more than they save: waking a worker takes
-/// some microseconds, in which one core does about this many.
+/// Fused multiply-adds below which threads cost more than they save: waking a worker takes some
+/// microseconds, in which one core does about this many.
 const WORTH_THREADS: usize = 1 << 17;
 
-/// Runs `f` on every item, on all threads if the `work` (in operations) is worth it.
+/// Runs `f` on every item, on all threads if the `work` (in fused multiply-adds) is worth it.
 pub(crate) fn for_each<T: Send>(work: usize, items: Vec<T>, f: impl Fn(T) + Sync + Send) {
     if work < WORTH_THREADS || items.len() < 2 {
         items.into_iter().for_each(f);

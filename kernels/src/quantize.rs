@@ -1,13 +1,14 @@
 //! Activations to int8, one scale per token.
 //!
 //! ```text
-//!   scale = 127 / max(max |x|, 1e-5)        q = clamp(round(x * scale), -128, 127)
+//!   scale = 1 / max(max |x|, 1e-5) * 127        q = clamp(round(x * scale), -128, 127)
 //! ```
 //!
 //! "The Era of 1-bit LLMs" (arXiv 2402.17764), section 2, in the form of the reference code of "The
-//! Era of 1-bit LLMs: Training Tips, Code and FAQ": absmax per token, ties round to even. The
-//! product `x * scale` of the largest x rounds to at most 127, so -128 never occurs; the ternary
-//! kernels rely on it, since -(-128) does not fit a byte.
+//! Era of 1-bit LLMs: Training Tips, Code and FAQ": absmax per token, ties round to even. That code
+//! says `127 / absmax`, which PyTorch computes as reciprocal times 127, rounded twice; so does this,
+//! to get the same bits. The product `x * scale` of the largest x rounds to at most 127, so -128 never
+//! occurs; the ternary kernels rely on it, since -(-128) does not fit a byte.
 
 use crate::{
     Isa,
@@ -124,7 +125,7 @@ impl Op for Quantize<'_> {
                 let col = x.iter().position(|x| !x.is_finite()).expect("seen by absmax");
                 return Err(NonFinite { row, col, value: x[col] });
             };
-            *scale = 127.0 / absmax.max(MIN_ABSMAX);
+            *scale = 1.0 / absmax.max(MIN_ABSMAX) * 127.0;
             let codes = units.as_flattened_mut().as_flattened_mut();
             let (whole, tail) = x.as_chunks::<LANES>();
             let (vectors, rest) = codes.as_chunks_mut::<LANES>();
@@ -176,7 +177,7 @@ mod tests {
     /// The formula, word for word.
     fn reference(x: &[f32]) -> (Vec<i8>, f32) {
         let absmax = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        let scale = 127.0 / absmax.max(1e-5);
+        let scale = 1.0 / absmax.max(1e-5) * 127.0;
         (x.iter().map(|x| (x * scale).round_ties_even().clamp(-128.0, 127.0) as i8).collect(), scale)
     }
 

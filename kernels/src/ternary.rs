@@ -46,6 +46,10 @@ const ZERO_UNIT: TileUnit = TileUnit([[0; 32]; TILE_ROWS]);
 /// The widest row whose sums fit i32: 127 * 2^24 < 2^31.
 const MAX_COLS: usize = 1 << 24;
 
+/// Additions that take as long as one fused multiply-add of the dense product, by which `parallel`
+/// judges what is worth threads.
+const ADDITIONS: usize = 8;
+
 /// Tiles of one task for few tokens: at usual widths about 100 kB of codes.
 const TASK_TILES: usize = 4;
 
@@ -186,7 +190,7 @@ impl TernaryMatrix {
             return;
         }
         let units = self.units_per_row();
-        let work = out.len() * self.cols;
+        let work = out.len() * self.cols / ADDITIONS;
         let tasks = parallel::blocks(out, self.rows, x.rows() - first, TASK_TILES * TILE_ROWS);
         parallel::for_each(work, tasks, |mut block| {
             let tiles = &self.units[block.row / TILE_ROWS * units..];
@@ -215,7 +219,7 @@ impl TernaryMatrix {
             return;
         }
         let units = self.units_per_row();
-        let work = out.len() * self.cols;
+        let work = out.len() * self.cols / ADDITIONS;
         let part = avx2::rows_of_part(self.rows, out.len() / self.rows);
         let tasks = parallel::blocks(out, self.rows, avx2::TOKENS, part);
         parallel::for_each(work, tasks, |mut block| {

@@ -86,10 +86,12 @@ fn ternary_dot_tile(tile: &[TileUnit], x: &[Unit]) -> [i32; TILE_ROWS] {
         }
     }
     let offset = (tile.len().min(x.len()) * 128 * 128) as i64;
-    sums.map(|sum| {
+    let mut out = [0; TILE_ROWS];
+    for (out, &sum) in out.iter_mut().zip(&sums) {
         let two = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-        (_mm_cvtsi128_si64(two) + _mm_extract_epi64::<1>(two) - offset) as i32
-    })
+        *out = (_mm_cvtsi128_si64(two) + _mm_extract_epi64::<1>(two) - offset) as i32;
+    }
+    out
 }
 
 /// x + 128 summed in groups of eight, with the sign of the code in the top two bits of each byte.
