@@ -2,7 +2,10 @@
 //!
 //! The vocabulary and its rules are a tokenizer.json, in a file of its own or inside a GGUF file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
 
 use crate::{Error, error::printable};
 
@@ -33,11 +36,15 @@ impl Tokenizer {
     /// # Errors
     /// A damaged tokenizer, or ids beyond the model's vocabulary of `vocab_size` tokens.
     pub fn from_json(file: &Path, json: &str, bos: BosToken<'_>, vocab_size: usize) -> Result<Self, Error> {
-        let failed = failed(file);
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(&failed)?;
-        inner.with_truncation(None).map_err(&failed)?;
-        inner.with_padding(None);
-        let largest = inner.get_vocab(true).into_values().max();
+        let (inner, framing) = guarded(file, || {
+            let mut inner = tokenizers::Tokenizer::from_bytes(json)?;
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            // What the tokenizer puts around a text has ids of its own, which need not be tokens.
+            let framing = inner.encode_fast("", true)?.get_ids().to_vec();
+            Ok((inner, framing))
+        })?;
+        let largest = inner.get_vocab(true).into_values().chain(framing).max();
         if let Some(largest) = largest.filter(|&id| id as usize >= vocab_size) {
             return Err(Error::VocabularyTooLarge { file: file.to_owned(), largest, vocab_size });
         }
@@ -53,8 +60,7 @@ impl Tokenizer {
     /// # Errors
     /// A text that the tokenizer cannot express.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Error> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(failed(&self.file))?;
-        Ok(encoding.get_ids().to_vec())
+        guarded(&self.file, || Ok(self.inner.encode_fast(text, add_special)?.get_ids().to_vec()))
     }
 
     /// The text of token ids; with `skip_special`, without special tokens. Ids that the tokenizer
@@ -63,7 +69,7 @@ impl Tokenizer {
     /// # Errors
     /// A decoder that fails on these tokens.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
-        self.inner.decode(ids, skip_special).map_err(failed(&self.file))
+        guarded(&self.file, || self.inner.decode(ids, skip_special))
     }
 
     /// Decodes tokens one by one, as generation yields them.
@@ -97,9 +103,16 @@ impl Tokenizer {
     }
 }
 
-fn failed(file: &Path) -> impl Fn(tokenizers::Error) -> Error {
-    let file = file.to_owned();
-    move |e| Error::Tokenizer { file: file.clone(), reason: printable(&e.to_string()) }
+/// Runs the library, which panics on some damaged tokenizers where it should return an error.
+fn guarded<T>(file: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Error> {
+    // The library's state is not used again after a panic: loading ends, or one text fails.
+    let result = catch_unwind(AssertUnwindSafe(run));
+    let reason = match result {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(e)) => printable(&e.to_string()),
+        Err(_) => "it contradicts itself".to_owned(),
+    };
+    Err(Error::Tokenizer { file: file.to_owned(), reason })
 }
 
 /// Text as it becomes certain: a character of several tokens appears once it is complete.

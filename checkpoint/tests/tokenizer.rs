@@ -95,6 +95,31 @@ fn truncation_and_padding_are_switched_off() {
     assert_eq!(ids.len(), 13);
 }
 
+#[test]
+fn a_tokenizer_that_contradicts_itself_is_an_error() {
+    let Some(folder) = checkpoint(BYTE_LEVEL) else { return };
+    let json = Checkpoint::open(&folder).unwrap().tokenizer_json().unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let refused = |change: fn(&mut Value)| {
+        let mut json = json.clone();
+        change(&mut json);
+        Tokenizer::from_json(Path::new("t"), &json.to_string(), BosToken::default(), 512).unwrap_err()
+    };
+    // A prefix that is longer than the tokens it should be cut from.
+    let error = refused(|json| json["model"]["continuing_subword_prefix"] = "a long prefix".into());
+    assert!(matches!(error, Error::Tokenizer { .. }), "{error}");
+    // Ids around the text that the model has no embedding for.
+    let error = refused(|json| {
+        json["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "x", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"x": {"id": "x", "ids": [700], "tokens": ["x"]}}
+        });
+    });
+    assert!(matches!(error, Error::VocabularyTooLarge { largest: 700, .. }), "{error}");
+}
+
 /// What a stream shows in all.
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     let mut stream = tokenizer.decode_stream(false);
