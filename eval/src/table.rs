@@ -11,8 +11,10 @@ use crate::results::ModelResults;
 
 /// Whether a column's cells stand at its left or right.
 #[derive(Clone, Copy, PartialEq)]
-enum Align {
+pub enum Align {
+    /// At the left.
     Left,
+    /// At the right.
     Right,
     /// Cells at the right without a mark in the ruler, as lm-eval's table writer does for mixed columns.
     Mixed,
@@ -106,8 +108,9 @@ fn parity_row(m: &MetricParity) -> Vec<String> {
 }
 
 /// A Markdown table whose columns line up in plain text.
-fn markdown(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
-    let header: Vec<(String, Align)> = header.iter().map(|(text, align)| (escape(text), *align)).collect();
+pub fn markdown<S: AsRef<str>>(header: &[(S, Align)], rows: &[Vec<String>]) -> String {
+    let header: Vec<(String, Align)> =
+        header.iter().map(|(text, align)| (escape(text.as_ref()), *align)).collect();
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| escape(cell)).collect()).collect();
     let width = |column: usize| {

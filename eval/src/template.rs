@@ -7,7 +7,7 @@
 //! ```
 
 use minijinja::value::ValueKind;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
 /// A task file is user input: no template may run for ever. Prompts need some tens of instructions.
 const FUEL: u64 = 100_000;
@@ -28,12 +28,11 @@ impl Templates {
     pub(crate) fn new() -> Self {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_keep_trailing_newline(true);
+        env.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().expect("the default delimiters"));
         env.set_fuel(Some(FUEL));
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_unknown_method_callback(method);
         env.set_formatter(|out, _, value| {
-            use std::fmt::Write;
             // As Python prints them.
             let text = match value.kind() {
                 ValueKind::None => "None".to_owned(),
@@ -83,7 +82,7 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(row: &serde_json::Value) -> Self {
         let columns = row.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join(", "));
-        Self { value: Value::from_serialize(row), columns: columns.unwrap_or_default() }
+        Self { value: Value::from(Serde(row)), columns: columns.unwrap_or_default() }
     }
 
     fn column(&self, field: &str, name: &str) -> Result<Value, Failure> {
