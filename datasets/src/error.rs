@@ -70,6 +70,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A file is not the one that was written.
+    #[error("{} is damaged: its checksum differs from the recorded one\nhint: make it again", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+    },
     /// A Parquet file could not be read as the table that was expected.
     #[error("{}: {message}", path.display())]
     Parquet {

@@ -78,10 +78,16 @@ mod tests {
         t.jsonl, line 1: expected a JSON object, found an array
         hint: a .jsonl file holds one JSON object per line
         ");
-        insta::assert_snapshot!(message(b"{\"a\": \"\xff\"}"), @r"");
+        insta::assert_snapshot!(message(b"{\"a\": \"\xff\"}"), @r"
+        t.jsonl, line 1: invalid unicode code point at column 8
+        hint: a .jsonl file holds one JSON object per line
+        ");
         insta::assert_snapshot!(message(b"\n \n"), @"t.jsonl has no rows");
         // Nesting deeper than any data set is refused before the stack is.
-        insta::assert_snapshot!(message("[".repeat(100_000).as_bytes()), @r"");
+        insta::assert_snapshot!(message("[".repeat(100_000).as_bytes()), @r"
+        t.jsonl, line 1: recursion limit exceeded at column 128
+        hint: a .jsonl file holds one JSON object per line
+        ");
     }
 
     proptest::proptest! {

@@ -7,7 +7,7 @@
 //!
 //! The bytes depend on the content alone: one thread, fixed compression, no time stamp.
 
-use std::fs::File;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use polars::prelude::{
@@ -15,6 +15,7 @@ use polars::prelude::{
     ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter, PolarsError, SerReader, Series,
     UInt32Type,
 };
+use sha2::{Digest, Sha256};
 
 use crate::{Error, write_atomically};
 
@@ -127,34 +128,38 @@ impl Table {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, column)| column)
     }
 
-    /// Writes a Parquet file, whole or not at all; equal tables give equal bytes.
+    /// Writes a Parquet file, whole or not at all, and gives its SHA-256 in hexadecimal digits. Equal tables give
+    /// equal bytes.
     ///
     /// # Errors
-    /// [`Error::Write`].
-    pub fn write_parquet(&self, path: &Path) -> Result<(), Error> {
+    /// [`Error::Write`], [`Error::Parquet`].
+    pub fn write_parquet(&self, path: &Path) -> Result<String, Error> {
         let columns = self.columns.iter().map(|(name, c)| c.to_series(name).into_column()).collect();
-        write_atomically(path, |file| {
-            let mut frame = DataFrame::new(self.rows(), columns).map_err(std::io::Error::other)?;
-            ParquetWriter::new(file)
-                .with_compression(ParquetCompression::Zstd(None))
-                .set_parallel(false)
-                .finish(&mut frame)
-                .map(|_| ())
-                .map_err(|e| match e {
-                    PolarsError::IO { error, .. } => std::io::Error::new(error.kind(), error.to_string()),
-                    other => std::io::Error::other(other),
-                })
-        })
+        let mut bytes = Vec::new();
+        DataFrame::new(self.rows(), columns)
+            .and_then(|mut frame| {
+                ParquetWriter::new(&mut bytes)
+                    .with_compression(ParquetCompression::Zstd(None))
+                    .set_parallel(false)
+                    .finish(&mut frame)
+            })
+            .map_err(|e| Error::Parquet { path: path.to_path_buf(), message: e.to_string() })?;
+        write_atomically(path, |file| file.write_all(&bytes))?;
+        Ok(sha256(&bytes))
     }
 
-    /// Reads a Parquet file that [`Table::write_parquet`] could have written.
+    /// Reads a Parquet file that [`Table::write_parquet`] wrote. `checksum` is what it gave: polars panics, or
+    /// allocates without limit, on some damaged files, so nothing else is parsed.
     ///
     /// # Errors
-    /// [`Error::Read`], or [`Error::Parquet`] for a damaged file or a column of another type.
-    pub fn read_parquet(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    /// [`Error::Read`], [`Error::Checksum`], [`Error::Parquet`] for a column of another type.
+    pub fn read_parquet(path: &Path, checksum: &str) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+        if sha256(&bytes) != checksum {
+            return Err(Error::Checksum { path: path.to_path_buf() });
+        }
         let bad = |message: String| Error::Parquet { path: path.to_path_buf(), message };
-        let frame = ParquetReader::new(file)
+        let frame = ParquetReader::new(Cursor::new(bytes))
             .read_parallel(ParallelStrategy::None)
             .finish()
             .map_err(|e| bad(format!("not a readable Parquet file: {e}")))?;
@@ -170,6 +175,10 @@ impl Table {
         }
         Ok(Self { columns })
     }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -192,9 +201,9 @@ mod tests {
     fn round_trip_and_equal_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a.parquet"), dir.path().join("b.parquet"));
-        sample().write_parquet(&a).unwrap();
-        sample().write_parquet(&b).unwrap();
-        assert_eq!(Table::read_parquet(&a).unwrap(), sample());
+        let checksum = sample().write_parquet(&a).unwrap();
+        assert_eq!(sample().write_parquet(&b).unwrap(), checksum);
+        assert_eq!(Table::read_parquet(&a, &checksum).unwrap(), sample());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
     }
 
@@ -203,30 +212,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("empty.parquet");
         let table = Table::new(vec![("ids", Column::Ids(vec![])), ("real", Column::Real(vec![]))]);
-        table.write_parquet(&path).unwrap();
-        assert_eq!(Table::read_parquet(&path).unwrap(), table);
+        let checksum = table.write_parquet(&path).unwrap();
+        assert_eq!(Table::read_parquet(&path, &checksum).unwrap(), table);
     }
 
     #[test]
-    fn a_damaged_file_is_an_error() {
+    fn what_is_no_parquet_is_an_error_even_with_its_checksum() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.parquet");
-        sample().write_parquet(&path).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for len in [0, 3, 8, whole.len() / 2, whole.len() - 1] {
-            std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(matches!(Table::read_parquet(&path), Err(Error::Parquet { .. })), "{len} bytes");
+        for bytes in [&b""[..], b"PAR1", b"no parquet at all"] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(Table::read_parquet(&path, &sha256(bytes)), Err(Error::Parquet { .. })));
         }
     }
 
     proptest! {
         #[test]
+        fn a_changed_byte_is_an_error(at in any::<usize>(), byte in any::<u8>()) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.parquet");
+            let checksum = sample().write_parquet(&path).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            std::fs::write(&path, bytes).unwrap();
+            let refused = matches!(Table::read_parquet(&path, &checksum), Err(Error::Checksum { .. }));
+            prop_assert!(refused);
+        }
+
+        #[test]
         fn every_bit_of_a_real_survives(bits in proptest::collection::vec(any::<u64>(), 1..40)) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.parquet");
             let reals: Vec<_> = bits.iter().map(|&b| Some(f64::from_bits(b))).collect();
-            Table::new(vec![("x", Column::Real(reals))]).write_parquet(&path).unwrap();
-            let Some(Column::Real(back)) = Table::read_parquet(&path).unwrap().column("x").cloned() else {
+            let checksum = Table::new(vec![("x", Column::Real(reals))]).write_parquet(&path).unwrap();
+            let table = Table::read_parquet(&path, &checksum).unwrap();
+            let Some(Column::Real(back)) = table.column("x").cloned() else {
                 panic!("column x is gone");
             };
             let back: Vec<u64> = back.into_iter().map(|v| v.unwrap().to_bits()).collect();

@@ -28,7 +28,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{Resampling, interval_95};
-use crate::results::{ModelResults, Outcome, TaskResults};
+use crate::results::{ModelResults, Outcome, Settings, TaskResults};
 use crate::{Error, Metric};
 
 /// Fewest documents that may decide.
@@ -210,12 +210,8 @@ pub fn compare(
 /// Message and hint for the first difference.
 fn check_paired(baseline: &ModelResults, candidate: &ModelResults) -> Result<(), (String, &'static str)> {
     let names = |m: &ModelResults| m.tasks.iter().map(|t| t.task.task.clone()).collect::<Vec<_>>().join(", ");
-    if baseline.settings != candidate.settings {
-        let message = format!(
-            "they were evaluated with different settings: {:?} and {:?}",
-            baseline.settings, candidate.settings
-        );
-        return Err((message, "evaluate both in one suite, with --max-length if their contexts differ"));
+    if let Some(setting) = different_setting(&baseline.settings, &candidate.settings) {
+        return Err((format!("their {setting}"), "evaluate both with the same settings"));
     }
     if names(baseline) != names(candidate) {
         let message = format!("their tasks differ: {} and {}", names(baseline), names(candidate));
@@ -257,6 +253,21 @@ fn check_paired(baseline: &ModelResults, candidate: &ModelResults) -> Result<(),
     Ok(())
 }
 
+/// Name and values of the first setting that differs.
+fn different_setting(b: &Settings, c: &Settings) -> Option<String> {
+    let limit = |s: &Settings| s.limit.map_or("none".to_owned(), |n| n.to_string());
+    let bos = |s: &Settings| s.add_bos.map_or("the tokenizer's".to_owned(), |add| add.to_string());
+    [
+        ("preset", format!("{:?}", b.preset), format!("{:?}", c.preset)),
+        ("limit", limit(b), limit(c)),
+        ("add_bos", bos(b), bos(c)),
+        ("context length", b.max_length.to_string(), c.max_length.to_string()),
+    ]
+    .into_iter()
+    .find(|(_, x, y)| x != y)
+    .map(|(name, x, y)| format!("{name} differs: {x} and {y}"))
+}
+
 /// Whether every log-likelihood has the same bits.
 fn identical(b: &TaskResults, c: &TaskResults) -> bool {
     let bits = |t: &TaskResults| -> Vec<u64> {
@@ -290,7 +301,7 @@ fn accuracy(
         interval_95(n, options.resampling, mean)
     };
     let margin = -options.margins.accuracy;
-    let verdict = verdict(n, identical, interval, margin, 0.0);
+    let verdict = verdict(n, identical, interval, margin);
     let needed = if only_baseline + only_candidate == 0 {
         // Solves 1 - 0.025^(1/n) = margin.
         let n = libm::log(0.025) / libm::log1p(margin);
@@ -345,7 +356,7 @@ fn perplexity(
     let identical = identical(b, c);
     let interval = if identical { (0.0, 0.0) } else { interval_95(n, options.resampling, gain) };
     let margin = -libm::log(options.margins.perplexity_ratio);
-    let verdict = verdict(n, identical, interval, margin, 0.0);
+    let verdict = verdict(n, identical, interval, margin);
     MetricParity {
         task: b.task.task.clone(),
         metric,
@@ -362,14 +373,14 @@ fn perplexity(
     }
 }
 
-/// `interval`, `margin` and `zero` on a scale on which more is better.
-fn verdict(n: usize, identical: bool, interval: (f64, f64), margin: f64, zero: f64) -> Verdict {
+/// `interval` and `margin` on a scale on which more is better and 0 is no effect.
+fn verdict(n: usize, identical: bool, interval: (f64, f64), margin: f64) -> Verdict {
     let (low, high) = interval;
     if identical {
         Verdict::Parity
     } else if n < FEWEST {
         Verdict::Undecided
-    } else if low > zero {
+    } else if low > 0.0 {
         Verdict::Better
     } else if low >= margin {
         Verdict::Parity
@@ -511,14 +522,35 @@ mod tests {
             change(&mut candidate);
             compare(&both.models[0], &candidate, &CompareOptions::default()).unwrap_err().to_string()
         };
-        insta::assert_snapshot!(message(&|m| m.settings.max_length = 64), @"");
-        insta::assert_snapshot!(message(&|m| m.tasks.truncate(1)), @"");
-        insta::assert_snapshot!(message(&|m| m.tasks[0].task.version = 2.0), @"");
-        insta::assert_snapshot!(message(&|m| m.tasks[1].documents.truncate(1)), @"");
-        insta::assert_snapshot!(message(&|m| m.tasks[0].documents[1].samples[0].request.ctx_ids[0] = 7), @"");
-        insta::assert_snapshot!(message(&|m| m.tasks[0].documents[1].samples.truncate(1)), @"");
+        insta::assert_snapshot!(message(&|m| m.settings.max_length = 64), @r"
+        cannot compare fp16 with b158: their context length differs: 256 and 64
+        hint: evaluate both with the same settings
+        ");
+        insta::assert_snapshot!(message(&|m| m.tasks.truncate(1)), @r"
+        cannot compare fp16 with b158: their tasks differ: arc_easy, wikitext and arc_easy
+        hint: evaluate both on the same tasks, in the same order
+        ");
+        insta::assert_snapshot!(message(&|m| m.tasks[0].task.version = 2.0), @r"
+        cannot compare fp16 with b158: task arc_easy is defined differently
+        hint: evaluate both with one task file
+        ");
+        insta::assert_snapshot!(message(&|m| m.tasks[1].documents.truncate(1)), @r"
+        cannot compare fp16 with b158: task wikitext has 2 documents in one and 1 in the other
+        hint: evaluate both on the same data with the same limit
+        ");
+        insta::assert_snapshot!(message(&|m| m.tasks[0].documents[1].samples[0].request.ctx_ids[0] = 7), @r"
+        cannot compare fp16 with b158: task arc_easy, document 1: request 0 differs
+        hint: twins share data and tokenizer: compare their tokenizer.json files
+        ");
+        insta::assert_snapshot!(message(&|m| m.tasks[0].documents[1].samples.truncate(1)), @r"
+        cannot compare fp16 with b158: task arc_easy, document 1: request 1 differs
+        hint: twins share data and tokenizer: compare their tokenizer.json files
+        ");
         let longer = Outcome::Rolling { words: 1, bytes: 1 };
-        insta::assert_snapshot!(message(&|m| m.tasks[1].documents[0].outcome = longer.clone()), @"");
+        insta::assert_snapshot!(message(&|m| m.tasks[1].documents[0].outcome = longer.clone()), @r"
+        cannot compare fp16 with b158: task wikitext, document 0: its label or length differs
+        hint: evaluate both on the same data
+        ");
     }
 
     proptest! {

@@ -227,7 +227,7 @@ fn choices(task: &Task, templates: &Templates, row: &Row) -> Result<Vec<String>,
         None => Vec::new(),
     };
     if choices.is_empty() {
-        return Err(refuse("it has no choices".into(), ""));
+        return Err(refuse("it has no choices".into(), "correct the document or leave it out"));
     }
     if let Some(index) = choices.iter().position(String::is_empty) {
         return Err(refuse(format!("choice {index} is empty"), "correct the document or leave it out"));
@@ -352,23 +352,56 @@ mod tests {
 
     #[test]
     fn bad_documents_are_named() {
-        insta::assert_snapshot!(arc("\"answerKey\": \"A\"", "\"answerKey\": \"E\""), @"");
-        insta::assert_snapshot!(arc("question", "qestion"), @"");
-        insta::assert_snapshot!(arc("choices", "options"), @"");
-        insta::assert_snapshot!(arc("[\"a\", \"b\"]", "[\"a\", \"\"]"), @"");
-        insta::assert_snapshot!(arc("[\"a\", \"b\"]", "[]"), @"");
-        insta::assert_snapshot!(arc("[\"a\", \"b\"]", "\"ab\""), @"");
-        insta::assert_snapshot!(arc("\"b\"", &format!("\"{}\"", "b".repeat(70))), @"");
-        insta::assert_snapshot!(arc("}", ""), @"");
-        insta::assert_snapshot!(run("wikitext", r#"{"text": "a"}"#, false).unwrap_err(), @"");
-        insta::assert_snapshot!(run("arc_easy", GOOD, true).unwrap_err(), @"");
+        insta::assert_snapshot!(arc("\"answerKey\": \"A\"", "\"answerKey\": \"E\""), @r#"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: doc_to_target "{{choices.label.index(answerKey)}}": invalid operation: label 'E' is not in ['A', 'B']
+        hint: correct the document or doc_to_target in the task file
+        "#);
+        insta::assert_snapshot!(arc("question", "qestion"), @r#"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: doc_to_text "Question: {{question}}\nAnswer:": undefined value
+        hint: the document's columns: qestion, choices, answerKey
+        "#);
+        insta::assert_snapshot!(arc("choices", "options"), @r#"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: doc_to_choice "{{choices.text}}": undefined value
+        hint: the document's columns: question, options, answerKey
+        "#);
+        insta::assert_snapshot!(arc("[\"a\", \"b\"]", "[\"a\", \"\"]"), @r"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: choice 1 is empty
+        hint: correct the document or leave it out
+        ");
+        insta::assert_snapshot!(arc("[\"a\", \"b\"]", "[]"), @r"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: it has no choices
+        hint: correct the document or leave it out
+        ");
+        insta::assert_snapshot!(arc("[\"a\", \"b\"]", "\"ab\""), @r#"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: doc_to_choice "{{choices.text}}" gives 'ab', which is not a list
+        hint: name a column of texts or write one expression that gives a list
+        "#);
+        insta::assert_snapshot!(arc("\"b\"", &format!("\"{}\"", "b".repeat(70))), @r"
+        task arc_easy, document 1 of DATA/arc_easy.jsonl: the continuation has 71 tokens, the model reads at most 64
+        hint: raise the context length or leave the document out
+        ");
+        insta::assert_snapshot!(arc("}", ""), @r"
+        DATA/arc_easy.jsonl, line 2: EOF while parsing an object at column 87
+        hint: a .jsonl file holds one JSON object per line
+        ");
+        insta::assert_snapshot!(run("wikitext", r#"{"text": "a"}"#, false).unwrap_err(), @r"
+        task wikitext, document 0 of DATA/wikitext.jsonl: doc_to_target names the column 'page', which the document lacks
+        hint: its columns: text
+        ");
+        insta::assert_snapshot!(run("arc_easy", GOOD, true).unwrap_err(), @r"
+        task arc_easy, document 0 of DATA/arc_easy.jsonl: the model's log-likelihood is NaN
+        hint: the model's weights or its conversion are damaged
+        ");
     }
 
     #[test]
     fn a_label_beyond_the_choices_is_refused() {
         let one =
             GOOD.replace("[\"a\", \"b\"]", "[\"a\"]").replace("\"answerKey\": \"A\"", "\"answerKey\": \"B\"");
-        insta::assert_snapshot!(run("arc_easy", &one, false).unwrap_err(), @"");
+        insta::assert_snapshot!(run("arc_easy", &one, false).unwrap_err(), @r"
+        task arc_easy, document 0 of DATA/arc_easy.jsonl: the label 1 is none of its 1 choices
+        hint: doc_to_target gives the index of the right choice, from 0, or its text
+        ");
     }
 
     #[test]
@@ -389,6 +422,9 @@ mod tests {
         let two = with(EvalOptions { limit: Some(2), ..EvalOptions::default() }).unwrap();
         assert_eq!((two.tasks[0].documents.len(), two.tasks[0].original), (2, 30));
         let none = with(EvalOptions { limit: Some(0), ..EvalOptions::default() });
-        insta::assert_snapshot!(none.unwrap_err(), @"");
+        insta::assert_snapshot!(none.unwrap_err(), @r"
+        options: a limit or context length of 0 leaves nothing to evaluate
+        hint: leave it out
+        ");
     }
 }

@@ -40,8 +40,8 @@ pub use error::Error;
 pub use evaluate::{EvalOptions, Preset, Progress, evaluate};
 pub use metrics::Metric;
 pub use model::{LanguageModel, Score};
-pub use runner_model::RunnerModel;
 pub use results::{ModelResults, SuiteResults, TaskResults};
+pub use runner_model::RunnerModel;
 pub use suite::{Role, Suite};
 pub use task::{Task, find_tasks};
 

@@ -6,8 +6,8 @@
 //!             whole = encode(context + continuation), ctx = encode(context), cont = whole[len(ctx)..]
 //!
 //!   rolling:  t = encode(text), max_length 4, t = [B a b c d e f]   (B: the tokenizer's own BOS)
-//!             window 1   reads [B] B a b      predicts B a b c      B twice: 0.4.13 does so, and so do we
-//!             window 2   reads a b c d e ...  predicts     d e f    slid left so that its input is full
+//!             window 1   reads [B] B a b      predicts B a b c    B twice: 0.4.13 does so, and so do we
+//!             window 2   reads b c d e        predicts   d e f    slid left so that its input is full
 //!
 //!   scoring:  the last max_length + 1 tokens of context + continuation, the context cut at its left
 //! ```
@@ -100,7 +100,10 @@ impl<'m> Encoder<'m> {
             return refuse("the prompt has no tokens".into(), "let the tokenizer add its BOS token");
         }
         if cont_ids.is_empty() {
-            return refuse(format!("the continuation {continuation:?} has no tokens"), "");
+            return refuse(
+                format!("the continuation {continuation:?} has no tokens"),
+                "correct the document or leave it out",
+            );
         }
         if cont_ids.len() > self.max_length {
             return refuse(
@@ -242,7 +245,7 @@ mod tests {
             let encoder = Encoder::new(&model, add_special, 4).unwrap();
             encoder.rolling("abcdef").unwrap().into_iter().map(|r| (r.ctx_ids, r.cont_ids)).collect()
         };
-        assert_eq!(ids(true), [(vec![256], vec![256, 97, 98, 99]), (vec![97, 98], vec![100, 101, 102])]);
+        assert_eq!(ids(true), [(vec![256], vec![256, 97, 98, 99]), (vec![98, 99], vec![100, 101, 102])]);
         assert_eq!(ids(false), [(vec![256], vec![97, 98, 99, 100]), (vec![98, 99, 100], vec![101, 102])]);
     }
 

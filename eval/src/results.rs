@@ -6,7 +6,8 @@
 //!                           "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
 //!                           "models":  {MODEL: a document in lm-eval's schema: results, configs, versions,
 //!                                       n-shot, higher_is_better, n-samples, config, and our digest},
-//!                           "digest":  {MODEL: 64 hexadecimal digits}
+//!                           "digest":  {MODEL: 64 hexadecimal digits},
+//!                           "samples_sha256": SHA-256 of samples.parquet
 //!                         }
 //!   DIR/samples.parquet   one row per request: see `samples`
 //! ```
@@ -17,8 +18,10 @@
 //! for a float is null. Nothing in it depends on time, machine or threads.
 //!
 //! `results.json` is written last: where it is, the folder is complete. Reading computes all metrics from the
-//! samples again and checks the digests.
+//! samples again and checks the digests; the checksum comes first, so that no
+//! damaged Parquet file is ever parsed.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -221,6 +224,7 @@ pub struct SuiteResults {
 struct ResultsFile {
     suite: String,
     models: Map<String, Value>,
+    samples_sha256: String,
 }
 
 #[derive(Deserialize)]
@@ -238,7 +242,7 @@ struct SampleCount {
 }
 
 impl SuiteResults {
-    /// The content of `results.json`.
+    /// The content of `results.json`, but for the checksum of the samples file.
     pub fn to_json(&self) -> Value {
         let by_model = |value: &dyn Fn(&ModelResults) -> Value| -> Value {
             self.models.iter().map(|m| (m.name.clone(), value(m))).collect()
@@ -269,9 +273,11 @@ impl SuiteResults {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e).into()),
             _ => {}
         }
-        samples::to_table(&self.models).write_parquet(&dir.join(SAMPLES_FILE))?;
-        let text = format!("{:#}\n", self.to_json());
-        b158_datasets::write_atomically(&results, |file| std::io::Write::write_all(file, text.as_bytes()))?;
+        let table = samples::to_table(&self.models);
+        let mut json = self.to_json();
+        json["samples_sha256"] = json!(table.write_parquet(&dir.join(SAMPLES_FILE))?);
+        let text = format!("{json:#}\n");
+        b158_datasets::write_atomically(&results, |file| file.write_all(text.as_bytes()))?;
         Ok(())
     }
 
@@ -281,17 +287,17 @@ impl SuiteResults {
     /// [`Error::Read`] and [`Error::Data`] for files that cannot be read, [`Error::Config`] for files that are
     /// damaged or do not belong together.
     pub fn read(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(RESULTS_FILE);
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let results = dir.join(RESULTS_FILE);
+        let text = std::fs::read_to_string(&results)
+            .map_err(|source| Error::Read { path: results.clone(), source })?;
         let bad = |message: String| Error::Config {
-            file: path.display().to_string(),
+            file: results.display().to_string(),
             message,
             hint: "evaluate again into an empty folder".into(),
         };
         let file: ResultsFile =
             serde_json::from_str(&text).map_err(|e| bad(format!("not a results file: {e}")))?;
-        let table = b158_datasets::Table::read_parquet(&dir.join(SAMPLES_FILE))?;
+        let table = b158_datasets::Table::read_parquet(&dir.join(SAMPLES_FILE), &file.samples_sha256)?;
         let rows = samples::Rows::of(&table).map_err(&bad)?;
         let mut models = Vec::new();
         for (name, value) in file.models {
@@ -410,10 +416,26 @@ pub(crate) mod tests {
             let message = SuiteResults::read(dir.path()).unwrap_err().to_string();
             message.replace(&dir.path().display().to_string(), "DIR")
         };
-        insta::assert_snapshot!(message(whole[..200].to_owned()), @"");
-        insta::assert_snapshot!(message(whole.replace("\"fp16\"", "\"fp8\"")), @"");
-        insta::assert_snapshot!(message(whole.replace("\"acc\"", "\"acc_bytes\"")), @"");
+        insta::assert_snapshot!(message(whole[..200].to_owned()), @r"
+        DIR/results.json: not a results file: EOF while parsing an object at line 10 column 8
+        hint: evaluate again into an empty folder
+        ");
+        insta::assert_snapshot!(message(whole.replace("\"fp16\"", "\"fp8\"")), @r"
+        DIR/results.json: model 'fp8', task 'arc_easy': it has no samples
+        hint: evaluate again into an empty folder
+        ");
+        insta::assert_snapshot!(message(whole.replace("\"acc\"", "\"acc_bytes\"")), @r"
+        DIR/results.json: model 'fp16', task 'arc_easy': row 0 of the samples has no 'acc_bytes'
+        hint: evaluate again into an empty folder
+        ");
+        insta::assert_snapshot!(message(whole.replace("samples_sha256\": \"", "samples_sha256\": \"0")), @r"
+        DIR/samples.parquet is damaged: its checksum differs from the recorded one
+        hint: make it again
+        ");
         let digest = suite().models[1].digest();
-        insta::assert_snapshot!(message(whole.replace(&digest, &digest.replace('1', "2"))), @"");
+        insta::assert_snapshot!(message(whole.replace(&digest, &digest.replace('1', "2"))), @r"
+        DIR/results.json: the digest of model 'b158' is not that of samples.parquet beside it
+        hint: evaluate again into an empty folder
+        ");
     }
 }

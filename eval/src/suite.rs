@@ -167,19 +167,49 @@ margins: {perplexity_ratio: 1.05}
             assert!(DESK.contains(from), "nothing to replace");
             Suite::parse("desk.yaml", &DESK.replace(from, to)).unwrap_err().to_string()
         };
-        insta::assert_snapshot!(message("models:", "modles:"), @"");
-        insta::assert_snapshot!(message("    convert:", "    covnert:"), @"");
-        insta::assert_snapshot!(message("perplexity_ratio", "perplexity"), @"");
-        insta::assert_snapshot!(message("role: baseline", "role: basline"), @"");
-        insta::assert_snapshot!(message("preset: lm-eval", "preset: lm_eval"), @"");
-        insta::assert_snapshot!(message("limit: 100", "limit: -1"), @"");
-        insta::assert_snapshot!(message("limit: 100", "limit: 0"), @"");
-        insta::assert_snapshot!(message("tasks: [arc_easy, wikitext]\n", ""), @"");
-        insta::assert_snapshot!(message("[arc_easy, wikitext]", "[arc_easy, arc_easy]"), @"");
-        insta::assert_snapshot!(message("name: b158", "name: fp16"), @"");
-        insta::assert_snapshot!(message("ratio: 1.05", "ratio: 0.9"), @"");
-        insta::assert_snapshot!(message("suite: desk", "suite: [desk"), @"");
-        insta::assert_snapshot!(message("limit: 100", "limit: 100\nlimit: 2"), @"");
+        insta::assert_snapshot!(message("models:", "modles:"), @r"
+        desk.yaml, line 2: unknown key `modles`
+        hint: did you mean 'models'? valid here: suite, models, tasks, preset, limit, margins
+        ");
+        insta::assert_snapshot!(message("    convert:", "    covnert:"), @r"
+        desk.yaml, line 8: models[1]: unknown key `covnert`
+        hint: did you mean 'convert'? valid here: name, path, role, convert
+        ");
+        insta::assert_snapshot!(message("perplexity_ratio", "perplexity"), @r"
+        desk.yaml, line 12: margins: unknown key `perplexity`
+        hint: did you mean 'perplexity_ratio'? valid here: perplexity_ratio, accuracy
+        ");
+        insta::assert_snapshot!(message("role: baseline", "role: basline"), @r"
+        desk.yaml, line 5: models[0].role: unknown variant `basline`
+        hint: did you mean 'baseline'? valid here: baseline, candidate
+        ");
+        insta::assert_snapshot!(message("preset: lm-eval", "preset: lm_eval"), @r"
+        desk.yaml, line 10: preset: unknown variant `lm_eval`
+        hint: did you mean 'lm-eval'? valid here: lm-eval
+        ");
+        insta::assert_snapshot!(message("limit: 100", "limit: -1"), @"desk.yaml, line 11: limit: invalid type: integer `-1`, expected usize");
+        insta::assert_snapshot!(message("limit: 100", "limit: 0"), @r"
+        desk.yaml: limit is 0
+        hint: remove it to evaluate every document
+        ");
+        insta::assert_snapshot!(message("tasks: [arc_easy, wikitext]\n", ""), @r"
+        desk.yaml, line 1: missing field `tasks`
+        hint: add a line 'tasks: ...'
+        ");
+        insta::assert_snapshot!(message("[arc_easy, wikitext]", "[arc_easy, arc_easy]"), @r"
+        desk.yaml: task 'arc_easy' is listed twice
+        hint: remove one
+        ");
+        insta::assert_snapshot!(message("name: b158", "name: fp16"), @r"
+        desk.yaml: two models are named 'fp16'
+        hint: rename one of them
+        ");
+        insta::assert_snapshot!(message("ratio: 1.05", "ratio: 0.9"), @r"
+        desk.yaml: margin perplexity_ratio is 0.9
+        hint: it is a ratio of at least 1, for instance 1.02
+        ");
+        insta::assert_snapshot!(message("suite: desk", "suite: [desk"), @"desk.yaml, line 1: suite: invalid type: sequence, expected a string");
+        insta::assert_snapshot!(message("limit: 100", "limit: 100\nlimit: 2"), @"desk.yaml, line 1: duplicate field `limit`");
     }
 
     proptest::proptest! {

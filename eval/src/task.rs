@@ -266,8 +266,14 @@ mod tests {
     #[test]
     fn unknown_tasks_name_the_nearest() {
         let message = |name: &str| find_tasks(&[name.to_owned()], None).unwrap_err().to_string();
-        insta::assert_snapshot!(message("arc_esay"), @"");
-        insta::assert_snapshot!(message("mmlu"), @"");
+        insta::assert_snapshot!(message("arc_esay"), @r"
+        unknown task 'arc_esay'
+        hint: did you mean 'arc_easy'? tasks: arc_easy, wikitext
+        ");
+        insta::assert_snapshot!(message("mmlu"), @r"
+        unknown task 'mmlu'
+        hint: tasks: arc_easy, wikitext
+        ");
     }
 
     #[test]
@@ -278,14 +284,32 @@ mod tests {
             assert_ne!(text, embedded, "nothing replaced");
             Task::parse("arc.yaml", &text).unwrap_err().to_string()
         };
-        insta::assert_snapshot!(message("doc_to_text", "doc_to_txt"), @"");
-        insta::assert_snapshot!(message("metric: acc_norm", "metric: acc_nrom"), @"");
-        insta::assert_snapshot!(message("metric: acc_norm", "metric: bits_per_byte"), @"");
-        insta::assert_snapshot!(message("version: 1.0", "version: [1"), @"");
-        insta::assert_snapshot!(message("dataset: arc_easy\n", ""), @"");
-        insta::assert_snapshot!(message("\"{{choices.text}}\"", "7"), @"");
-        insta::assert_snapshot!(message("task: arc_easy", "task: ../arc"), @"");
-        insta::assert_snapshot!(message("higher_is_better: true", "higher_is_better: false"), @"");
+        insta::assert_snapshot!(message("doc_to_text", "doc_to_txt"), @r"
+        arc.yaml, line 6: unknown key `doc_to_txt`
+        hint: did you mean 'doc_to_text'? valid here: task, dataset, split, output_type, doc_to_text, doc_to_choice, doc_to_target, target_delimiter, process, metric_list, version
+        ");
+        insta::assert_snapshot!(message("metric: acc_norm", "metric: acc_nrom"), @r"
+        arc.yaml, line 12: metric_list[1].metric: unknown variant `acc_nrom`
+        hint: did you mean 'acc_norm'? valid here: acc, acc_norm, acc_bytes, word_perplexity, byte_perplexity, bits_per_byte
+        ");
+        insta::assert_snapshot!(message("metric: acc_norm", "metric: bits_per_byte"), @r"
+        arc.yaml: metric 'bits_per_byte' does not fit this output_type
+        hint: fitting metrics: acc, acc_norm, acc_bytes
+        ");
+        insta::assert_snapshot!(message("version: 1.0", "version: [1"), @"arc.yaml, line 14: version: invalid type: sequence, expected f64");
+        insta::assert_snapshot!(message("dataset: arc_easy\n", ""), @r"
+        arc.yaml, line 2: missing field `dataset`
+        hint: add a line 'dataset: ...'
+        ");
+        insta::assert_snapshot!(message("\"{{choices.text}}\"", "7"), @"arc.yaml, line 2: doc_to_choice: expected a column, an expression or a list of texts");
+        insta::assert_snapshot!(message("task: arc_easy", "task: ../arc"), @r"
+        arc.yaml: '../arc' is not a usable task name
+        hint: use letters, digits, '_', '-' and '.'
+        ");
+        insta::assert_snapshot!(message("higher_is_better: true", "higher_is_better: false"), @r"
+        arc.yaml: higher_is_better of 'acc' is true
+        hint: correct or remove that line
+        ");
     }
 
     #[test]
@@ -301,7 +325,10 @@ mod tests {
         assert_eq!(tasks["arc_easy"].split, "validation");
         write("c.yaml", "task: arc_easy", "task: mine");
         let shown = all_tasks(Some(dir.path())).unwrap_err().to_string();
-        insta::assert_snapshot!(shown.replace(&dir.path().display().to_string(), "DIR"), @"");
+        insta::assert_snapshot!(shown.replace(&dir.path().display().to_string(), "DIR"), @r"
+        DIR/c.yaml: task 'mine' is also defined in DIR/a.yaml
+        hint: rename one of them
+        ");
     }
 
     proptest::proptest! {

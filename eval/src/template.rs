@@ -28,7 +28,9 @@ impl Templates {
     pub(crate) fn new() -> Self {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().expect("the default delimiters"));
+        env.set_syntax(
+            SyntaxConfig::builder().keep_trailing_newline(true).build().expect("the default delimiters"),
+        );
         env.set_fuel(Some(FUEL));
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_unknown_method_callback(method);
@@ -103,7 +105,7 @@ fn failure(field: &str, source: &str, error: &minijinja::Error, row: &Row) -> Fa
     };
     let hint = match error.kind() {
         ErrorKind::UndefinedError => format!("the document's columns: {}", row.columns),
-        _ => String::new(),
+        _ => format!("correct the document or {field} in the task file"),
     };
     Failure { message, hint }
 }

@@ -15,15 +15,18 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Er
             let suffix = format!(" at line {} column {}", location.line(), location.column());
             message = message.replace(&suffix, "");
         }
-        let hint = unknown_word(&message)
-            .map(|(word, valid)| suggest(word, "valid here", &valid))
-            .unwrap_or_default();
+        let hint = match (unknown_word(&message), missing_field(&message)) {
+            (Some((word, valid)), _) => suggest(word, "valid here", &valid),
+            (None, Some(field)) => format!("add a line '{field}: ...'"),
+            (None, None) => String::new(),
+        };
         // The list of valid words is in the hint already.
         if !hint.is_empty()
             && let Some(end) = message.find(", expected ")
         {
             message.truncate(end);
         }
+        let message = message.replace("unknown field", "unknown key");
         Error::Config { file: place, message, hint }
     })
 }
@@ -36,4 +39,10 @@ fn unknown_word(message: &str) -> Option<(&str, Vec<&str>)> {
     let word = quoted.next()?;
     let valid: Vec<&str> = quoted.collect();
     (!valid.is_empty()).then_some((word, valid))
+}
+
+/// The field of serde's message ``missing field `tasks` ``.
+fn missing_field(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("missing field `")?;
+    rest.split('`').next()
 }
