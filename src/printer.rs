@@ -48,6 +48,14 @@ impl Printer {
 
     /// Why the command failed.
     pub fn error(&self, error: &anyhow::Error) {
-        self.note(&format!("error: {error:#}"));
+        let mut message = String::new();
+        for cause in error.chain().map(ToString::to_string) {
+            // Most errors quote their cause; it is not said twice.
+            if !message.contains(&cause) {
+                message += if message.is_empty() { "error: " } else { ": " };
+                message += &cause;
+            }
+        }
+        self.note(&message);
     }
 }

@@ -7,7 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A bar of `total` steps, or nothing at all where standard error is no terminal.
 pub fn bar(label: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{prefix:>24} {bar:30} {pos}/{len} {eta}").expect("a constant template");
+    let style =
+        ProgressStyle::with_template("{prefix:>24} {bar:30} {pos}/{len} {eta}").expect("a constant template");
     bar.set_style(style);
     bar.set_prefix(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));

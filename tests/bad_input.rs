@@ -94,7 +94,11 @@ fn rows_that_do_not_fit_the_format() {
 fn misspelt_suite_key() {
     let folder = tempfile::TempDir::new().unwrap();
     let suite = folder.path().join("suite.yaml");
-    fs::write(&suite, "suite: mine\nmodels:\n  - name: a\n    path: a\n    role: baseline\ntaks: [arc_easy]\n").unwrap();
+    fs::write(
+        &suite,
+        "suite: mine\nmodels:\n  - name: a\n    path: a\n    role: baseline\ntaks: [arc_easy]\n",
+    )
+    .unwrap();
     let mut command = b158();
     command.arg("eval").arg(&suite).arg("-o").arg(folder.path().join("out"));
     assert_snapshot!(transcript(&mut command, folder.path()));
@@ -111,7 +115,12 @@ fn a_folder_that_is_no_model() {
 fn unwritable_output() {
     let copy = copy_of("tiny-b158-f16");
     let mut command = b158();
-    command.arg("convert").arg(copy.path()).arg("-o").arg(copy.path().join("no/such/out.gguf")).args(["--to", "tq2_0"]);
+    command
+        .arg("convert")
+        .arg(copy.path())
+        .arg("-o")
+        .arg(copy.path().join("no/such/out.gguf"))
+        .args(["--to", "tq2_0"]);
     assert_snapshot!(transcript(&mut command, copy.path()));
 }
 

@@ -9,7 +9,12 @@ use common::{b158, twin};
 /// Converts the ternary twin and returns the file.
 fn packed(folder: &Path, format: &str) -> String {
     let file = folder.join(format!("{format}.gguf")).to_str().unwrap().to_owned();
-    b158().arg("convert").arg(twin("tiny-b158-f16")).args(["-o", &file, "--to", format, "--verify"]).assert().success();
+    b158()
+        .arg("convert")
+        .arg(twin("tiny-b158-f16"))
+        .args(["-o", &file, "--to", format, "--verify"])
+        .assert()
+        .success();
     file
 }
 
@@ -17,7 +22,7 @@ fn packed(folder: &Path, format: &str) -> String {
 fn digest(folder: &Path, model: &str, isa: &str, threads: &str) -> String {
     let out = folder.join("results");
     b158()
-        .args(["eval", "--model", &format!("m={model}"), "--tasks", "arc_easy,wikitext"])
+        .args(["eval", "--model", &format!("m={model}"), "--tasks", "arc_easy,wikitext", "--limit", "8"])
         .args(["--isa", isa, "--threads", threads])
         .arg("-o")
         .arg(&out)
@@ -41,6 +46,10 @@ fn one_digest_for_every_format_instruction_set_and_thread_count() {
         eprintln!("this CPU has no AVX2: scalar code only");
     }
     for (model, isa, threads) in runs {
-        assert_eq!(digest(folder.path(), model, isa, threads), reference, "{model}, {isa}, {threads} threads");
+        assert_eq!(
+            digest(folder.path(), model, isa, threads),
+            reference,
+            "{model}, {isa}, {threads} threads"
+        );
     }
 }

@@ -24,7 +24,7 @@ pub enum Error {
         file.display()
     )]
     RowLength {
-        /// The source.
+        /// The source's file.
         file: PathBuf,
         /// The tensor's name in the source.
         tensor: String,
@@ -41,7 +41,7 @@ pub enum Error {
         file.display()
     )]
     AlreadyPacked {
-        /// The source.
+        /// The source's file.
         file: PathBuf,
         /// The tensor's name in the source.
         tensor: String,
@@ -54,7 +54,7 @@ pub enum Error {
         file.display()
     )]
     NonFinite {
-        /// The source.
+        /// The source's file.
         file: PathBuf,
         /// The tensor's name in the source.
         tensor: String,

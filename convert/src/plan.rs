@@ -1,6 +1,6 @@
 //! What the output will hold, decided before a byte is written.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use b158_checkpoint::{
     Checkpoint, Error as CheckpointError, Tensor, TensorId, TensorType,
@@ -134,7 +134,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<(Vec<St
         let source = checkpoint.tensor(id)?;
         let dtype = match step {
             Step::Ternary(_) => {
-                check_linear(checkpoint.path(), &source, options.format)?;
+                check_linear(&source, options.format)?;
                 options.format.tensor_type()
             }
             Step::Vector(_) => TensorType::F32,
@@ -173,10 +173,10 @@ fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Meta
     ))
 }
 
-fn check_linear(file: &Path, source: &Tensor, format: Format) -> Result<(), Error> {
+fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
     if !matches!(source.dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) {
         return Err(Error::AlreadyPacked {
-            file: file.to_owned(),
+            file: source.file().to_owned(),
             tensor: source.name.clone(),
             dtype: source.dtype.name(),
         });
@@ -184,7 +184,7 @@ fn check_linear(file: &Path, source: &Tensor, format: Format) -> Result<(), Erro
     let (cols, block) = (source.shape[1], format.packing().block());
     if cols % block != 0 {
         return Err(Error::RowLength {
-            file: file.to_owned(),
+            file: source.file().to_owned(),
             tensor: source.name.clone(),
             cols,
             format: format.name(),

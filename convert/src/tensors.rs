@@ -19,8 +19,7 @@ pub(crate) fn ternarize(checkpoint: &Checkpoint, id: TensorId, options: &Options
     let tensor = checkpoint.tensor(id)?;
     let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
     let weights = tensor.dense()?;
-    let scale = ternarize::absmean(options.isa, weights)
-        .map_err(|e| non_finite(checkpoint, &tensor, e.index))?;
+    let scale = ternarize::absmean(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
     let mut codes = vec![0; rows * cols];
     ternarize::ternarize(options.isa, weights, scale, &mut codes);
     if let Some(source_rows) = rope_permutation(checkpoint.config(), id) {
@@ -48,7 +47,7 @@ pub(crate) fn vector(checkpoint: &Checkpoint, id: TensorId) -> Result<Vec<f32>, 
     let mut out = vec![0.0; weights.len()];
     weights.to_f32(&mut out);
     match out.iter().position(|w| !w.is_finite()) {
-        Some(index) => Err(non_finite(checkpoint, &tensor, index)),
+        Some(index) => Err(non_finite(&tensor, index)),
         None => Ok(out),
     }
 }
@@ -57,11 +56,11 @@ pub(crate) fn vector(checkpoint: &Checkpoint, id: TensorId) -> Result<Vec<f32>, 
 pub(crate) fn copied(checkpoint: &Checkpoint, id: TensorId) -> Result<Tensor, Error> {
     let tensor = checkpoint.tensor(id)?;
     match ternarize::first_non_finite(tensor.dense()?) {
-        Some(index) => Err(non_finite(checkpoint, &tensor, index)),
+        Some(index) => Err(non_finite(&tensor, index)),
         None => Ok(tensor),
     }
 }
 
-fn non_finite(checkpoint: &Checkpoint, tensor: &Tensor, index: usize) -> Error {
-    Error::NonFinite { file: checkpoint.path().to_owned(), tensor: tensor.name.clone(), index }
+fn non_finite(tensor: &Tensor, index: usize) -> Error {
+    Error::NonFinite { file: tensor.file().to_owned(), tensor: tensor.name.clone(), index }
 }

@@ -32,11 +32,8 @@ pub fn verify(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Resu
     for step in plan::steps(checkpoint) {
         let (Step::Ternary(id) | Step::Vector(id) | Step::Copy(id)) = step;
         let tensor = written.tensor(id)?;
-        let differs = |difference| Error::Verification {
-            file: output.to_owned(),
-            tensor: id.gguf_name(),
-            difference,
-        };
+        let differs =
+            |difference| Error::Verification { file: output.to_owned(), tensor: id.gguf_name(), difference };
         match step {
             Step::Ternary(_) => {
                 let expected = tensors::ternarize(checkpoint, id, options)?;
@@ -74,8 +71,11 @@ pub fn verify(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Resu
 fn compare_codes(packed: &[u8], expected: &tensors::Ternary, options: &Options) -> Result<(), String> {
     let packing = options.format.packing();
     let row_bytes = packing.row_bytes(expected.cols).ok_or("the row length does not fit the format")?;
-    packed.par_chunks_exact(row_bytes).zip(expected.codes.par_chunks_exact(expected.cols)).enumerate().try_for_each(
-        |(row, (bytes, codes))| {
+    packed
+        .par_chunks_exact(row_bytes)
+        .zip(expected.codes.par_chunks_exact(expected.cols))
+        .enumerate()
+        .try_for_each(|(row, (bytes, codes))| {
             let mut found = vec![0; codes.len()];
             let mut scales = vec![f16::ZERO; codes.len() / packing.block()];
             packing.unpack(bytes, &mut found, &mut scales).map_err(|e| format!("row {row}: {e}"))?;
@@ -83,9 +83,10 @@ fn compare_codes(packed: &[u8], expected: &tensors::Ternary, options: &Options) 
                 return Err(format!("row {row}, column {i}: code {} instead of {}", found[i], codes[i]));
             }
             match scales.iter().position(|&s| s != f16::ONE) {
-                Some(block) => Err(format!("row {row}, block {block}: block scale {} instead of 1", scales[block])),
+                Some(block) => {
+                    Err(format!("row {row}, block {block}: block scale {} instead of 1", scales[block]))
+                }
                 None => Ok(()),
             }
-        },
-    )
+        })
 }

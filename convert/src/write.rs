@@ -46,7 +46,12 @@ pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 /// # Errors
 /// A source that cannot be read or does not fit the format, a tensor that is not finite, or an output
 /// that cannot be written.
-pub fn convert(checkpoint: &Checkpoint, output: &Path, options: &Options, progress: Progress<'_>) -> Result<Report, Error> {
+pub fn convert(
+    checkpoint: &Checkpoint,
+    output: &Path,
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<Report, Error> {
     let (steps, plan) = plan::plan(checkpoint, options)?;
     let write_error = |source| Error::Write { file: output.to_owned(), source };
     if output.is_dir() {
@@ -123,7 +128,8 @@ fn beside(output: &Path) -> io::Result<NamedTempFile> {
     // A temporary file is private by default, but this one is to become an ordinary file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder(output))
+    // The error would name the temporary file.
+    builder.tempfile_in(folder(output)).map_err(|e| e.kind().into())
 }
 
 /// Makes the rename itself durable.

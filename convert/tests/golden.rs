@@ -7,10 +7,8 @@ use b158_kernels::{Isa, quantize::Int8Rows, ternarize};
 use safetensors::SafeTensors;
 
 fn oracle() -> Option<PathBuf> {
-    let path = std::env::var_os("B158_ORACLE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"),
-        PathBuf::from,
-    );
+    let path = std::env::var_os("B158_ORACLE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"), PathBuf::from);
     if path.is_dir() {
         return Some(path);
     }
@@ -40,7 +38,11 @@ fn every_ternary_code_equals_the_reference() {
                 assert_eq!(mean, mean_f64 as f32, "{name} {}", tensor.name);
                 let mut codes = vec![0; expected.data().len()];
                 ternarize::ternarize(isa, tensor.dense().unwrap(), mean, &mut codes);
-                assert!(codes.iter().map(|&q| q as u8).eq(expected.data().iter().copied()), "{name} {}", tensor.name);
+                assert!(
+                    codes.iter().map(|&q| q as u8).eq(expected.data().iter().copied()),
+                    "{name} {}",
+                    tensor.name
+                );
             }
             compared += expected.data().len();
         }
@@ -65,7 +67,10 @@ fn every_int8_activation_of_a_recorded_input_equals_the_reference() {
             let mut quantized = Int8Rows::new();
             quantized.quantize(isa, &floats(x.data()), cols).unwrap();
             for (row, (expected, &scale)) in codes.data().chunks_exact(cols).zip(&scales).enumerate() {
-                assert!(quantized.row(row).iter().map(|&q| q as u8).eq(expected.iter().copied()), "{name} {row}");
+                assert!(
+                    quantized.row(row).iter().map(|&q| q as u8).eq(expected.iter().copied()),
+                    "{name} {row}"
+                );
                 assert_eq!(quantized.scale(row), scale, "{name} {row}");
             }
         }

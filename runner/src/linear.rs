@@ -30,7 +30,7 @@ impl Linear {
             TensorType::Tq2_0 => TernaryFormat::Tq2_0,
             TensorType::F32 | TensorType::F16 | TensorType::Bf16 => {
                 if id.is_linear() && checkpoint.config().ternary_linears {
-                    return Self::ternarize(checkpoint, &tensor, isa);
+                    return Self::ternarize(&tensor, isa);
                 }
                 tensor.dense()?;
                 return Ok(Self::Dense { weight: tensor, rows, cols });
@@ -38,7 +38,7 @@ impl Linear {
         };
         let (matrix, block_scale) =
             TernaryMatrix::from_packed(format, rows, cols, tensor.bytes()).map_err(|e| Error::Packed {
-                file: checkpoint.path().to_owned(),
+                file: tensor.file().to_owned(),
                 tensor: tensor.name.clone(),
                 reason: e.to_string(),
             })?;
@@ -47,11 +47,11 @@ impl Linear {
         Ok(Self::Ternary { matrix, scale })
     }
 
-    fn ternarize(checkpoint: &Checkpoint, tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
+    fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
         let weights = tensor.dense()?;
         let scale = ternarize::absmean(isa, weights).map_err(|e| Error::NonFiniteWeight {
-            file: checkpoint.path().to_owned(),
+            file: tensor.file().to_owned(),
             tensor: tensor.name.clone(),
             index: e.index,
         })?;

@@ -64,7 +64,9 @@ impl Model {
             return Err(Error::ContextFull { wanted: context, capacity: limit, limit });
         }
         let head = if config.tied_embeddings { TensorId::TokenEmbedding } else { TensorId::OutputHead };
-        let layers = (0..config.layers).map(|index| load_layer(checkpoint, index, options.isa)).collect::<Result<_, _>>()?;
+        let layers = (0..config.layers)
+            .map(|index| load_layer(checkpoint, index, options.isa))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             path: checkpoint.path().to_owned(),
             isa: options.isa,

@@ -1,7 +1,7 @@
 //! One sequence: its key-value cache and the forward pass.
 
-use b158_kernels::{activation, attention, norm, quantize::Int8Rows};
 use b158_checkpoint::Activation;
+use b158_kernels::{activation, attention, norm, quantize::Int8Rows};
 use ndarray::Array2;
 use rayon::prelude::*;
 
@@ -43,7 +43,11 @@ impl<'m> Session<'m> {
     pub fn new(model: &'m Model, capacity: usize) -> Result<Self, Error> {
         let limit = model.context;
         if capacity > limit {
-            return Err(Error::ContextFull { wanted: capacity, capacity: limit, limit: model.config.context_length });
+            return Err(Error::ContextFull {
+                wanted: capacity,
+                capacity: limit,
+                limit: model.config.context_length,
+            });
         }
         let c = &model.config;
         let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim, capacity);
@@ -97,7 +101,11 @@ impl<'m> Session<'m> {
         }
         let wanted = self.len + tokens.len();
         if wanted > self.capacity() {
-            return Err(Error::ContextFull { wanted, capacity: self.capacity(), limit: config.context_length });
+            return Err(Error::ContextFull {
+                wanted,
+                capacity: self.capacity(),
+                limit: config.context_length,
+            });
         }
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
             return Err(Error::TokenOutOfVocabulary { id, vocab_size: config.vocab_size });
@@ -176,7 +184,13 @@ impl<'m> Session<'m> {
         let mixed = if layer.attn_sub_norm.is_empty() {
             &s.attention
         } else {
-            norm::rms_norm(isa, &s.attention, &layer.attn_sub_norm, c.norm_eps, resized(&mut s.inner, s.attention.len()));
+            norm::rms_norm(
+                isa,
+                &s.attention,
+                &layer.attn_sub_norm,
+                c.norm_eps,
+                resized(&mut s.inner, s.attention.len()),
+            );
             &s.inner
         };
         linear::apply(isa, [&layer.o], mixed, &mut s.quantized, [&mut s.out])
@@ -201,7 +215,13 @@ impl<'m> Session<'m> {
         let mixed = if layer.ffn_sub_norm.is_empty() {
             &s.inner
         } else {
-            norm::rms_norm(isa, &s.inner, &layer.ffn_sub_norm, c.norm_eps, resized(&mut s.gate, s.inner.len()));
+            norm::rms_norm(
+                isa,
+                &s.inner,
+                &layer.ffn_sub_norm,
+                c.norm_eps,
+                resized(&mut s.gate, s.inner.len()),
+            );
             &s.gate
         };
         linear::apply(isa, [&layer.down], mixed, &mut s.quantized, [&mut s.out])
@@ -262,10 +282,8 @@ mod tests {
     /// rounds to f32 and we do not, so one code in a thousand, at a rounding boundary, may differ by one step.
     #[test]
     fn int8_activations_equal_the_reference() {
-        let oracle = std::env::var_os("B158_ORACLE").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"),
-            PathBuf::from,
-        );
+        let oracle = std::env::var_os("B158_ORACLE")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"), PathBuf::from);
         if !oracle.is_dir() {
             eprintln!("skipped: no reference outputs here (set B158_ORACLE to their folder)");
             return;
@@ -283,7 +301,10 @@ mod tests {
                         differing += usize::from(step != 0);
                     }
                 }
-                assert!(differing * 1000 <= per_thousand * tensor.data().len(), "{name} {layer}: {differing} codes differ");
+                assert!(
+                    differing * 1000 <= per_thousand * tensor.data().len(),
+                    "{name} {layer}: {differing} codes differ"
+                );
             };
             let checkpoint = Checkpoint::open(&oracle.join("ckpt").join(name)).unwrap();
             let isa = Isa::best();

@@ -13,8 +13,14 @@ fn bad_input_is_refused() {
     let mut session = Session::new(&model, 4).unwrap();
     let first = session.forward(&[1, 2], 0).unwrap();
     assert!(matches!(session.forward(&[], 0), Err(Error::Empty { .. })));
-    assert!(matches!(session.forward(&[512], 0), Err(Error::TokenOutOfVocabulary { id: 512, vocab_size: 512 })));
-    assert!(matches!(session.forward(&[1, 2, 3], 0), Err(Error::ContextFull { wanted: 5, capacity: 4, limit: 256 })));
+    assert!(matches!(
+        session.forward(&[512], 0),
+        Err(Error::TokenOutOfVocabulary { id: 512, vocab_size: 512 })
+    ));
+    assert!(matches!(
+        session.forward(&[1, 2, 3], 0),
+        Err(Error::ContextFull { wanted: 5, capacity: 4, limit: 256 })
+    ));
     session.truncate(0);
     assert_eq!(session.forward(&[1, 2], 0).unwrap(), first);
 

@@ -31,7 +31,9 @@ fn read(argument: &str) -> Result<ModelResults> {
     let found = match name {
         Some(name) => results.models.iter().position(|m| m.name == name),
         None if results.models.len() == 1 => Some(0),
-        None => bail!("{folder}: results of several models\nhint: add one of their names after a colon: {names}"),
+        None => {
+            bail!("{folder}: results of several models\nhint: add one of their names after a colon: {names}")
+        }
     };
     match found {
         Some(index) => Ok(results.models.swap_remove(index)),

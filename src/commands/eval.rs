@@ -25,7 +25,9 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
     results.write(&args.output)?;
     printer.result(&results.to_json(), || {
-        let section = |m: &ModelResults| format!("{}\n\n{}\nresult digest {}\n", m.name, table::results_table(m), m.digest());
+        let section = |m: &ModelResults| {
+            format!("{}\n\n{}\nresult digest {}\n", m.name, table::results_table(m), m.digest())
+        };
         results.models.iter().map(section).collect::<Vec<_>>().join("\n")
     })?;
     Ok(ExitStatus::Success)

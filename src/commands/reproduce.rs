@@ -115,10 +115,15 @@ fn text(report: &Report, results: &SuiteResults) -> String {
     }
     out += &main_table(report, results);
     for parity in &report.comparisons {
-        out += &format!("\n## {} against {}\n\n{}", parity.candidate, parity.baseline, table::parity_table(parity));
+        out += &format!(
+            "\n## {} against {}\n\n{}",
+            parity.candidate,
+            parity.baseline,
+            table::parity_table(parity)
+        );
     }
     for model in &results.models {
-        out += &format!("\n## {}\n\n{}\n", model.name, table::results_table(model));
+        out += &format!("\n## {}\n\n{}", model.name, table::results_table(model));
         out += &format!("\nresult digest {}\n", model.digest());
     }
     out

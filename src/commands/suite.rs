@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Format, Options, Scheme};
 use b158_datasets::DataSource;
-use b158_eval::{
-    EvalOptions, Progress, RunnerModel, Suite, SuiteResults, Task,
-    evaluate,
-};
+use b158_eval::{EvalOptions, Progress, RunnerModel, Suite, SuiteResults, Task, evaluate};
 use b158_kernels::Isa;
 use indicatif::ProgressBar;
 

@@ -52,9 +52,8 @@ pub fn replace(file: &Path, from: &str, to: &str) {
 /// Exit code, standard output and standard error, with the temporary folder's name replaced.
 pub fn transcript(command: &mut Command, folder: &Path) -> String {
     let output = command.output().unwrap();
-    let text = |bytes: &[u8]| {
-        String::from_utf8(bytes.to_vec()).unwrap().replace(folder.to_str().unwrap(), "[DIR]")
-    };
+    let text =
+        |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().replace(folder.to_str().unwrap(), "[DIR]");
     format!(
         "exit: {}\n--- stdout\n{}--- stderr\n{}",
         output.status.code().unwrap(),

@@ -11,10 +11,8 @@ use safetensors::{Dtype, SafeTensors};
 
 /// The folder with the reference, or `None` (and a message) where it is absent.
 pub fn oracle() -> Option<PathBuf> {
-    let path = std::env::var_os("B158_ORACLE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"),
-        PathBuf::from,
-    );
+    let path = std::env::var_os("B158_ORACLE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"), PathBuf::from);
     if path.is_dir() {
         return Some(path);
     }
