@@ -8,17 +8,14 @@
 //! Nothing depends on the number of threads: every request is scored by itself and sums run in document order.
 
 use b158_datasets::{DataSource, Dataset};
-use minijinja::Value;
-use minijinja::value::ValueKind;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::Metric;
+use crate::prepare::prepare;
 use crate::request::{Encoder, Failure, Request};
-use crate::results::{Document, ModelResults, Outcome, Sample, Settings, TaskResults};
-use crate::task::{Choices, OutputType, Process, Target, Task};
-use crate::template::{self, Row, Templates};
-use crate::{Error, LanguageModel, detokenize, python};
+use crate::results::{Document, ModelResults, Sample, Settings, TaskResults};
+use crate::task::Task;
+use crate::{Error, LanguageModel};
 
 /// A named set of prompting and scoring rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -159,142 +156,6 @@ fn score(model: &dyn LanguageModel, request: &Request, max_length: usize) -> Res
         sum += logprob;
     }
     Ok((sum, score.greedy))
-}
-
-/// A document's requests and what is needed to judge their log-likelihoods.
-struct Prepared {
-    requests: Vec<Request>,
-    question: Question,
-}
-
-enum Question {
-    Choice { gold: usize, choices: Vec<String> },
-    Rolling { words: u64, bytes: u64 },
-}
-
-impl Question {
-    fn outcome(&self, task: &Task, samples: &[Sample]) -> Outcome {
-        match self {
-            Self::Choice { gold, choices } => {
-                let ll: Vec<f64> = samples.iter().map(|s| s.loglikelihood).collect();
-                let correct = task.metrics().map(|m: Metric| m.chosen(&ll, choices) == *gold).collect();
-                Outcome::Choice { gold: *gold, correct }
-            }
-            Self::Rolling { words, bytes } => Outcome::Rolling { words: *words, bytes: *bytes },
-        }
-    }
-}
-
-fn prepare(task: &Task, row: &serde_json::Value, encoder: &Encoder) -> Result<Prepared, Failure> {
-    let templates = Templates::new();
-    let row = Row::new(row);
-    match task.output_type {
-        OutputType::MultipleChoice => prepare_choice(task, &templates, &row, encoder),
-        OutputType::LoglikelihoodRolling => prepare_rolling(task, &templates, &row, encoder),
-    }
-}
-
-fn prepare_choice(
-    task: &Task,
-    templates: &Templates,
-    row: &Row,
-    encoder: &Encoder,
-) -> Result<Prepared, Failure> {
-    let context = templates.text("doc_to_text", &task.doc_to_text, row)?;
-    let choices = choices(task, templates, row)?;
-    let gold = gold(task, templates, row, &choices)?;
-    let requests = choices
-        .iter()
-        .map(|choice| encoder.pair(&context, &format!("{}{choice}", task.target_delimiter)))
-        .collect::<Result<_, _>>()?;
-    Ok(Prepared { requests, question: Question::Choice { gold, choices } })
-}
-
-fn choices(task: &Task, templates: &Templates, row: &Row) -> Result<Vec<String>, Failure> {
-    let choices: Vec<String> = match &task.doc_to_choice {
-        Some(Choices::Fixed(texts)) => texts.clone(),
-        Some(Choices::Expression(source)) => {
-            let list = templates.value("doc_to_choice", source, row)?;
-            let items = (list.kind() == ValueKind::Seq).then(|| list.try_iter().ok()).flatten();
-            let Some(items) = items else {
-                return Err(refuse(
-                    format!("doc_to_choice {source:?} gives {list:?}, which is not a list"),
-                    "name a column of texts or write one expression that gives a list",
-                ));
-            };
-            items.map(|item| item.to_string()).collect()
-        }
-        None => Vec::new(),
-    };
-    if choices.is_empty() {
-        return Err(refuse("it has no choices".into(), "correct the document or leave it out"));
-    }
-    if let Some(index) = choices.iter().position(String::is_empty) {
-        return Err(refuse(format!("choice {index} is empty"), "correct the document or leave it out"));
-    }
-    Ok(choices)
-}
-
-/// An index, digits of an index, or the text of a choice.
-fn gold(task: &Task, templates: &Templates, row: &Row, choices: &[String]) -> Result<usize, Failure> {
-    let out_of_range = |label: String| {
-        refuse(
-            format!("the label {label} is none of its {} choices", choices.len()),
-            "doc_to_target gives the index of the right choice, from 0, or its text",
-        )
-    };
-    let value = match &task.doc_to_target {
-        Target::Index(index) => Value::from(*index),
-        Target::Template(source) => templates.value("doc_to_target", source, row)?,
-    };
-    let index = match value.kind() {
-        ValueKind::Bool => Some(usize::from(value.is_true())),
-        ValueKind::Number => usize::try_from(value.clone()).ok(),
-        _ => {
-            let text = value.to_string();
-            let by_text = choices.iter().position(|c| *c == text);
-            let by_digits = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-            // A column is the text of a choice first; digits that a template made are an index first.
-            match &task.doc_to_target {
-                Target::Template(source) if template::is_name(source) => by_text.or(by_digits),
-                _ => by_digits.or(by_text),
-            }
-        }
-    };
-    index.filter(|i| *i < choices.len()).ok_or_else(|| out_of_range(format!("{value:?}")))
-}
-
-fn prepare_rolling(
-    task: &Task,
-    templates: &Templates,
-    row: &Row,
-    encoder: &Encoder,
-) -> Result<Prepared, Failure> {
-    let original = match &task.doc_to_target {
-        Target::Template(source) => templates.text("doc_to_target", source, row)?,
-        Target::Index(index) => index.to_string(),
-    };
-    let text = match task.process {
-        Some(Process::WikitextDetokenizer) => detokenize::wikitext(&original),
-        None => original.clone(),
-    };
-    let mut requests = encoder.rolling(&text)?;
-    if requests.is_empty() {
-        // Keeps the document in the samples and in the digest.
-        requests.push(Request { context: None, continuation: None, ctx_ids: vec![], cont_ids: vec![] });
-    }
-    let question = Question::Rolling { words: python::count_words(&original), bytes: original.len() as u64 };
-    Ok(Prepared { requests, question })
-}
-
-fn refuse(message: String, hint: &str) -> Failure {
-    Failure::Refused((message, hint.to_owned()))
-}
-
-impl From<template::Failure> for Failure {
-    fn from(failure: template::Failure) -> Self {
-        Self::Refused((failure.message, failure.hint))
-    }
 }
 
 #[cfg(test)]

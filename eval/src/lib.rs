@@ -24,6 +24,8 @@ pub mod error;
 pub mod evaluate;
 pub mod metrics;
 pub mod model;
+mod pairing;
+mod prepare;
 mod python;
 pub mod request;
 pub mod results;

@@ -145,7 +145,7 @@ impl<'t> Rows<'t> {
             match documents.last_mut() {
                 Some(last) if last.id == id => last.samples.push(sample),
                 _ => {
-                    documents.push(Document { id, samples: vec![sample], outcome: self.outcome(task, row)? })
+                    documents.push(Document { id, samples: vec![sample], outcome: self.outcome(task, row)? });
                 }
             }
         }
