@@ -144,6 +144,12 @@ pub struct CompareArgs {
     pub base: String,
     /// Results of the candidate, likewise
     pub candidate: String,
+    /// The largest perplexity ratio that still is parity
+    #[arg(long, default_value_t = 1.02, value_name = "RATIO")]
+    pub perplexity_ratio: f64,
+    /// The largest loss of accuracy that still is parity: 0.01 is one point
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    pub accuracy: f64,
     /// Exit with 3 unless the verdict is this one
     #[arg(long, value_name = "VERDICT")]
     pub require: Option<Required>,

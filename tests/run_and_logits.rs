@@ -16,7 +16,8 @@ fn logits_are_written_as_recorded() {
         let golden = SafeTensors::deserialize(&golden).unwrap();
         for prompt in 0..6 {
             let ids = golden.tensor(&format!("p{prompt}.ids")).unwrap();
-            let ids = ids.data().chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()).to_string());
+            let ids =
+                ids.data().chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()).to_string());
             b158()
                 .arg("logits")
                 .arg(oracle.join("ckpt").join(name))

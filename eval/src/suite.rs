@@ -88,13 +88,20 @@ impl Suite {
     /// # Errors
     /// [`Error::Config`] that names the file, the line and the remedy.
     pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
-        let suite: Self = yaml::parse(file, text)?;
-        suite.check().map_err(|(message, hint)| Error::Config {
-            file: file.to_owned(),
-            message,
-            hint: hint.to_owned(),
-        })?;
-        Ok(suite)
+        yaml::parse::<Self>(file, text)?.checked(file)
+    }
+
+    /// The suite itself, if its values make sense; `origin` is the name that error messages use.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that says what does not.
+    pub fn checked(self, origin: &str) -> Result<Self, Error> {
+        match self.check() {
+            Ok(()) => Ok(self),
+            Err((message, hint)) => {
+                Err(Error::Config { file: origin.to_owned(), message, hint: hint.to_owned() })
+            }
+        }
     }
 
     /// The model of role baseline.

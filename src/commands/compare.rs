@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use b158_eval::{CompareOptions, ModelResults, SuiteResults, Verdict, compare, table};
+use b158_eval::{CompareOptions, Margins, ModelResults, SuiteResults, Verdict, compare, table};
 
 use crate::{ExitStatus, cli::CompareArgs, printer::Printer};
 
 pub fn run(args: &CompareArgs, printer: &Printer) -> Result<ExitStatus> {
     let baseline = read(&args.base)?;
     let candidate = read(&args.candidate)?;
-    let parity = compare(&baseline, &candidate, &CompareOptions::default())?;
+    let margins = Margins { perplexity_ratio: args.perplexity_ratio, accuracy: args.accuracy };
+    let options = CompareOptions { margins, ..CompareOptions::default() };
+    let parity = compare(&baseline, &candidate, &options)?;
     printer.result(&parity, || table::parity_table(&parity))?;
     let holds = match args.require {
         None => true,

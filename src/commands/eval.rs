@@ -19,7 +19,7 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         Some(file) => (Suite::read(file)?, file.as_path()),
         None => (from_arguments(args), Path::new("")),
     };
-    let suite = Suite { limit: args.limit.or(suite.limit), ..suite };
+    let suite = Suite { limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
     let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
     let models = prepare(&suite, file, &args.output.join("models"), isa)?;
     let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
