@@ -25,8 +25,8 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
     /// Worker threads [default: one for each core]
-    #[arg(long, global = true, env = "B158_THREADS", value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, env = "B158_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Instruction set of the kernels: auto, scalar or avx2. Results have the same bits on all
     #[arg(long, global = true, env = "B158_ISA", default_value = "auto", value_name = "SET")]
     pub isa: Isa,
@@ -61,7 +61,7 @@ pub struct ConvertArgs {
     /// Hugging Face directory, or a .safetensors file beside its config.json
     pub source: PathBuf,
     /// The file to write, ending in .gguf
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE.gguf", value_parser = |name: &str| with_extension(name, "gguf"))]
     pub output: PathBuf,
     /// Packed format: tq1_0 (1.6875 bits a weight) or tq2_0 (2.0625)
     #[arg(long, value_name = "FORMAT")]
@@ -98,7 +98,7 @@ pub struct RunArgs {
     pub seed: u64,
     /// Context in tokens [default: the model's limit]
     #[arg(long, value_name = "N")]
-    pub ctx: Option<usize>,
+    pub ctx: Option<NonZeroUsize>,
 }
 
 #[derive(Args)]
@@ -109,7 +109,7 @@ pub struct LogitsArgs {
     #[arg(long, value_delimiter = ',', required = true, value_name = "IDS")]
     pub tokens: Vec<u32>,
     /// The file to write: one tensor `logits` [tokens, vocabulary] in f32
-    #[arg(short, long, value_name = "FILE.safetensors")]
+    #[arg(short, long, value_name = "FILE.safetensors", value_parser = |name: &str| with_extension(name, "safetensors"))]
     pub output: PathBuf,
 }
 
@@ -122,7 +122,13 @@ pub struct EvalArgs {
     #[arg(long = "model", value_name = "NAME=PATH", value_parser = name_and_path)]
     pub models: Vec<(String, PathBuf)>,
     /// Tasks, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "TASKS", requires = "models")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "TASKS",
+        requires = "models",
+        required_unless_present = "suite"
+    )]
     pub tasks: Vec<String>,
     /// Folder for results.json and samples.parquet
     #[arg(short, long, value_name = "DIR")]
@@ -166,15 +172,15 @@ pub enum Required {
 pub struct BenchArgs {
     /// Hugging Face directory, .safetensors or .gguf
     pub model: PathBuf,
-    /// Tokens of the prompt
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    pub prefill: usize,
-    /// Tokens decoded after it
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    pub decode: usize,
+    /// Tokens of the prompt [default: 128, or half the context]
+    #[arg(long, value_name = "N")]
+    pub prefill: Option<usize>,
+    /// Tokens decoded after it [default: 64, or half the context]
+    #[arg(long, value_name = "N")]
+    pub decode: Option<usize>,
     /// Runs, of which the best counts
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    pub runs: usize,
+    #[arg(long, default_value = "3", value_name = "N")]
+    pub runs: NonZeroUsize,
 }
 
 #[derive(Args)]
@@ -194,6 +200,14 @@ const DEFAULT_OUTPUT: &str = "target/b158";
 impl Default for ReproduceArgs {
     fn default() -> Self {
         Self { suite: None, output: DEFAULT_OUTPUT.into(), data: None }
+    }
+}
+
+fn with_extension(name: &str, extension: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    match path.extension() {
+        Some(found) if found == extension => Ok(path),
+        _ => Err(format!("the file's name must end in .{extension}")),
     }
 }
 

@@ -1,12 +1,9 @@
 //! The desk suite and its twin models, carried inside the command.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use b158_datasets::write_atomically;
+use b158_checkpoint::write_file;
 
 macro_rules! embed {
     ($($file:literal),* $(,)?) => {
@@ -44,7 +41,7 @@ pub fn unpack(folder: &Path) -> Result<PathBuf> {
             continue;
         }
         std::fs::create_dir_all(path.parent().expect("a file in a folder")).with_context(cannot)?;
-        write_atomically(&path, |file| file.write_all(bytes))?;
+        write_file(&path, bytes)?;
     }
     Ok(folder.join(SUITE))
 }

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
     if let Some(threads) = cli.global.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     let isa = cli.global.isa;
     match cli.command.unwrap_or_default() {

@@ -26,21 +26,23 @@ impl Printer {
         if !out.ends_with('\n') {
             out.push('\n');
         }
-        self.stream(&out)
+        self.stream(&out)?;
+        Ok(())
     }
 
-    /// A piece of the result as it comes, in text mode.
-    pub fn stream(&self, text: &str) -> anyhow::Result<()> {
+    /// A piece of the result as it comes, in text mode. `false` if whoever reads has enough.
+    #[allow(clippy::unused_self, reason = "only who holds the printer prints")]
+    pub fn stream(&self, text: &str) -> io::Result<bool> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         match written {
-            // Whoever reads has enough.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-            other => Ok(other?),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            other => other.map(|()| true),
         }
     }
 
     /// What is going on, for a person.
+    #[allow(clippy::unused_self, reason = "only who holds the printer prints")]
     pub fn note(&self, text: &str) {
         // Nothing is left to do if standard error is closed.
         let _ = writeln!(io::stderr().lock(), "{text}");

@@ -131,3 +131,64 @@ fn unknown_instruction_set() {
     command.args(["--isa", "sse9", "bench", "x"]);
     assert_snapshot!(transcript(&mut command, folder.path()));
 }
+
+#[test]
+fn outputs_that_are_no_ordinary_files_or_the_source_itself() {
+    let copy = copy_of("tiny-b158-f16");
+    let converted = |output: &Path| {
+        let mut command = b158();
+        command.arg("convert").arg(copy.path()).arg("-o").arg(output).args(["--to", "tq2_0"]);
+        transcript(&mut command, copy.path())
+    };
+    fs::create_dir(copy.path().join("folder.gguf")).unwrap();
+    assert_snapshot!("output is a folder", converted(&copy.path().join("folder.gguf")));
+    assert_snapshot!("output has another extension", converted(&copy.path().join("model.safetensors")));
+
+    // A packed file onto itself.
+    let packed = copy.path().join("packed.gguf");
+    assert!(converted(&packed).starts_with("exit: 0"));
+    let before = fs::read(&packed).unwrap();
+    let mut command = b158();
+    command.arg("convert").arg(&packed).arg("-o").arg(&packed).args(["--to", "tq2_0"]);
+    assert_snapshot!("output is the source", transcript(&mut command, copy.path()));
+    assert_eq!(fs::read(&packed).unwrap(), before);
+}
+
+#[test]
+fn numbers_that_make_no_sense() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let model = common::twin("tiny-b158-f16").to_str().unwrap().to_owned();
+    let mut all = String::new();
+    for arguments in [
+        &["bench", &model, "--prefill", "0"][..],
+        &["bench", &model, "--prefill", "18446744073709551615"],
+        &["bench", &model, "--decode", "18446744073709551615"],
+        &["bench", &model, "--runs", "0"],
+        &["bench", &model, "--threads", "0"],
+        &["bench", &model, "--threads", "1000000"],
+        &["run", &model, "-p", "x", "--ctx", "0"],
+        &["run", &model, "-p", "x", "--ctx", "257"],
+        &["run", &model, "-p", "x", "--temp", "-1"],
+        &["logits", &model, "--tokens", "1,999", "-o", "x.safetensors"],
+        &["eval", "--model", &format!("m={model}"), "--tasks", "arc_easy", "--limit", "0", "-o", "out"],
+        &["eval", "--model", &format!("m={model}"), "-o", "out"],
+        &["eval", "--model", &format!("../m={model}"), "--tasks", "arc_easy", "-o", "out"],
+        &["eval", "--model", &format!("m={model}"), "--tasks", "arc_eesy", "-o", "out"],
+    ] {
+        let mut command = b158();
+        command.current_dir(folder.path()).args(arguments);
+        let shown = arguments.join(" ").replace(&model, "MODEL");
+        all += &format!("$ b158 {shown}\n{}\n", transcript(&mut command, folder.path()));
+    }
+    assert_snapshot!(all);
+    assert!(names(folder.path()).is_empty(), "no output for bad arguments");
+}
+
+/// A config that promises much costs nothing.
+#[test]
+fn a_context_of_billions() {
+    let copy = copy_of("tiny-b158-f16");
+    let config = copy.path().join("config.json");
+    replace(&config, "\"max_position_embeddings\": 256", "\"max_position_embeddings\": 4294967295");
+    b158().arg("run").arg(copy.path()).args(["-p", "The", "-n", "2"]).assert().success();
+}

@@ -62,12 +62,13 @@ pub enum Error {
         index: usize,
     },
     /// The output could not be written.
-    #[error("{}: cannot write: {source}\nhint: {}", file.display(), write_hint(source))]
-    Write {
-        /// The final name of the output.
+    #[error(transparent)]
+    Output(#[from] b158_checkpoint::OutputError),
+    /// The output is a file of the source.
+    #[error("{}: the output would replace the source\nhint: give the output another name", file.display())]
+    OutputIsSource {
+        /// The file that both are.
         file: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
     },
     /// The source could not be read while it was hashed.
     #[error("{}: cannot read: {source}\nhint: check the file and its permissions", file.display())]
@@ -87,18 +88,4 @@ pub enum Error {
         /// Where it differs and how.
         difference: String,
     },
-}
-
-fn write_hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            "the disk is full; free some space or choose another folder"
-        }
-        std::io::ErrorKind::NotFound => "create the output's folder first",
-        std::io::ErrorKind::IsADirectory => "the output is a folder; give a file name ending in .gguf",
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-            "choose a folder that you may write to"
-        }
-        _ => "check the output's folder",
-    }
 }

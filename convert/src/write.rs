@@ -1,14 +1,12 @@
 //! Writing the output: one tensor at a time, beside the final name, then renamed.
 
 use std::{
-    fs::File,
-    io::{self, BufWriter},
-    path::Path,
+    io::BufWriter,
+    path::{Path, PathBuf},
 };
 
-use b158_checkpoint::{Checkpoint, TensorId, gguf::GgufDataWriter};
+use b158_checkpoint::{Checkpoint, OutputError, OutputFile, TensorId, gguf::GgufDataWriter};
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::{Error, Options, plan, plan::Step, tensors};
 
@@ -52,22 +50,25 @@ pub fn convert(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report, Error> {
-    let (steps, plan) = plan::plan(checkpoint, options)?;
-    let write_error = |source| Error::Write { file: output.to_owned(), source };
-    if output.is_dir() {
-        return Err(write_error(io::ErrorKind::IsADirectory.into()));
+    if let Ok(existing) = output.canonicalize() {
+        let is_source = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == existing);
+        if let Some(file) = checkpoint.files().iter().find(is_source) {
+            return Err(Error::OutputIsSource { file: file.clone() });
+        }
     }
-    let mut file = beside(output).map_err(write_error)?;
+    let (steps, plan) = plan::plan(checkpoint, options)?;
+    let mut file = OutputFile::create(output)?;
+    let write_error = |source| OutputError { file: output.to_owned(), source };
 
     let mut report = Report {
         source_bytes: checkpoint.bytes_on_disk(),
-        output_bytes: 0,
+        output_bytes: plan.file_len(),
         ternary_weights: 0,
         bits_per_weight: 0.0,
         tensors: Vec::new(),
     };
     let mut ternary_bytes = 0;
-    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    let mut writer = BufWriter::with_capacity(1 << 20, &mut file);
     plan.write_header(&mut writer).map_err(write_error)?;
     let mut data = GgufDataWriter::new(&plan, &mut writer);
     for (done, step) in steps.iter().enumerate() {
@@ -95,10 +96,7 @@ pub fn convert(
     }
     data.finish().map_err(write_error)?;
     drop(writer);
-    file.as_file().sync_all().map_err(write_error)?;
-    report.output_bytes = file.as_file().metadata().map_err(write_error)?.len();
-    file.persist(output).map_err(|e| write_error(e.error))?;
-    sync_folder(output).map_err(write_error)?;
+    file.commit()?;
 
     report.ternary_weights = report.tensors.iter().flat_map(|t| t.codes).sum();
     report.bits_per_weight = ternary_bytes as f64 * 8.0 / report.ternary_weights as f64;
@@ -111,28 +109,4 @@ fn tensor_report(id: TensorId, ternary: &tensors::Ternary) -> TensorReport {
         codes[(code + 1) as usize] += 1;
     }
     TensorReport { name: id.gguf_name(), scale: ternary.scale, codes }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A new file in the folder of `output`, deleted unless it is renamed.
-fn beside(output: &Path) -> io::Result<NamedTempFile> {
-    let name = output.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".partial");
-    // A temporary file is private by default, but this one is to become an ordinary file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // The error would name the temporary file.
-    builder.tempfile_in(folder(output)).map_err(|e| e.kind().into())
-}
-
-/// Makes the rename itself durable.
-fn sync_folder(output: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder(output))?.sync_all() } else { Ok(()) }
 }

@@ -6,20 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}\nhint: check the file and its permissions", path.display())]
     Read {
         /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A file could not be written; nothing was left under its final name.
-    #[error(
-        "cannot write {}: {source}\nhint: check the free space and the permissions of its folder",
-        path.display()
-    )]
-    Write {
-        /// The file's final name.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
@@ -35,7 +24,7 @@ pub enum Error {
         message: String,
     },
     /// A dataset without a single row.
-    #[error("{file} has no rows")]
+    #[error("{file} has no rows\nhint: put at least one document there")]
     NoRows {
         /// The file.
         file: String,
@@ -77,7 +66,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A Parquet file could not be read as the table that was expected.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {message}\nhint: evaluate again", path.display())]
     Parquet {
         /// The file.
         path: PathBuf,

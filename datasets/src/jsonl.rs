@@ -82,7 +82,10 @@ mod tests {
         t.jsonl, line 1: invalid unicode code point at column 8
         hint: a .jsonl file holds one JSON object per line
         ");
-        insta::assert_snapshot!(message(b"\n \n"), @"t.jsonl has no rows");
+        insta::assert_snapshot!(message(b"\n \n"), @r"
+        t.jsonl has no rows
+        hint: put at least one document there
+        ");
         // Nesting deeper than any data set is refused before the stack is.
         insta::assert_snapshot!(message("[".repeat(100_000).as_bytes()), @r"
         t.jsonl, line 1: recursion limit exceeded at column 128

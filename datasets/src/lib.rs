@@ -5,17 +5,15 @@
 //!                                +-- locate --> jsonl --> Dataset { rows: JSON objects, origin }
 //!   embedded desk data         --+
 //!
-//!   Table { named columns } --> table --> FILE.parquet (whole or absent) --> table --> Table
+//!   Table { named columns } --> table --> bytes of a Parquet file --> table --> Table
 //! ```
 
-pub mod atomic;
 pub mod desk;
 pub mod error;
 pub mod jsonl;
 pub mod locate;
 pub mod table;
 
-pub use atomic::write_atomically;
 pub use error::Error;
 pub use locate::{DataSource, Dataset};
 pub use table::{Column, Table};

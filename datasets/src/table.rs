@@ -7,7 +7,7 @@
 //!
 //! The bytes depend on the content alone: one thread, fixed compression, no time stamp.
 
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::Path;
 
 use polars::prelude::{
@@ -17,7 +17,7 @@ use polars::prelude::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{Error, write_atomically};
+use crate::Error;
 
 /// One column; every kind but `Ids` may have missing values.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,27 +128,23 @@ impl Table {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, column)| column)
     }
 
-    /// Writes a Parquet file, whole or not at all, and gives its SHA-256 in hexadecimal digits. Equal tables give
-    /// equal bytes.
+    /// The table as a Parquet file. Equal tables give equal bytes.
     ///
-    /// # Errors
-    /// [`Error::Write`], [`Error::Parquet`].
-    pub fn write_parquet(&self, path: &Path) -> Result<String, Error> {
+    /// # Panics
+    /// polars refuses a table of equally long, differently named columns: a bug.
+    pub fn to_parquet(&self) -> Vec<u8> {
         let columns = self.columns.iter().map(|(name, c)| c.to_series(name).into_column()).collect();
         let mut bytes = Vec::new();
-        DataFrame::new(self.rows(), columns)
-            .and_then(|mut frame| {
-                ParquetWriter::new(&mut bytes)
-                    .with_compression(ParquetCompression::Zstd(None))
-                    .set_parallel(false)
-                    .finish(&mut frame)
-            })
-            .map_err(|e| Error::Parquet { path: path.to_path_buf(), message: e.to_string() })?;
-        write_atomically(path, |file| file.write_all(&bytes))?;
-        Ok(sha256(&bytes))
+        let mut frame = DataFrame::new(self.rows(), columns).expect("`new` checked the columns");
+        ParquetWriter::new(&mut bytes)
+            .with_compression(ParquetCompression::Zstd(None))
+            .set_parallel(false)
+            .finish(&mut frame)
+            .expect("memory takes every byte");
+        bytes
     }
 
-    /// Reads a Parquet file that [`Table::write_parquet`] wrote. `checksum` is what it gave: polars panics, or
+    /// Reads a Parquet file that [`Table::to_parquet`] made. `checksum` is its [`sha256`]: polars panics, or
     /// allocates without limit, on some damaged files, so nothing else is parsed.
     ///
     /// # Errors
@@ -177,7 +173,8 @@ impl Table {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -186,6 +183,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Writes a table and gives its checksum.
+    fn write(table: &Table, path: &Path) -> String {
+        let bytes = table.to_parquet();
+        std::fs::write(path, &bytes).unwrap();
+        sha256(&bytes)
+    }
 
     fn sample() -> Table {
         Table::new(vec![
@@ -201,8 +205,8 @@ mod tests {
     fn round_trip_and_equal_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a.parquet"), dir.path().join("b.parquet"));
-        let checksum = sample().write_parquet(&a).unwrap();
-        assert_eq!(sample().write_parquet(&b).unwrap(), checksum);
+        let checksum = write(&sample(), &a);
+        assert_eq!(write(&sample(), &b), checksum);
         assert_eq!(Table::read_parquet(&a, &checksum).unwrap(), sample());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
     }
@@ -212,7 +216,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("empty.parquet");
         let table = Table::new(vec![("ids", Column::Ids(vec![])), ("real", Column::Real(vec![]))]);
-        let checksum = table.write_parquet(&path).unwrap();
+        let checksum = write(&table, &path);
         assert_eq!(Table::read_parquet(&path, &checksum).unwrap(), table);
     }
 
@@ -231,7 +235,7 @@ mod tests {
         fn a_changed_byte_is_an_error(at in any::<usize>(), byte in any::<u8>()) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.parquet");
-            let checksum = sample().write_parquet(&path).unwrap();
+            let checksum = write(&sample(), &path);
             let mut bytes = std::fs::read(&path).unwrap();
             let at = at % bytes.len();
             prop_assume!(bytes[at] != byte);
@@ -246,7 +250,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.parquet");
             let reals: Vec<_> = bits.iter().map(|&b| Some(f64::from_bits(b))).collect();
-            let checksum = Table::new(vec![("x", Column::Real(reals))]).write_parquet(&path).unwrap();
+            let checksum = write(&Table::new(vec![("x", Column::Real(reals))]), &path);
             let table = Table::read_parquet(&path, &checksum).unwrap();
             let Some(Column::Real(back)) = table.column("x").cloned() else {
                 panic!("column x is gone");

@@ -9,8 +9,11 @@ pub enum Error {
     /// Data or a table could not be read or written.
     #[error(transparent)]
     Data(#[from] b158_datasets::Error),
+    /// A file could not be written.
+    #[error(transparent)]
+    Output(#[from] b158_checkpoint::OutputError),
     /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}\nhint: check the name and the permissions", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -50,7 +53,9 @@ pub enum Error {
         hint: String,
     },
     /// The model has neither a BOS nor an EOS token to start from.
-    #[error("the tokenizer has neither a BOS nor an EOS token to put before an empty context")]
+    #[error(
+        "the tokenizer has neither a BOS nor an EOS token to put before an empty context\nhint: name one in tokenizer_config.json"
+    )]
     NoPrefixToken,
     /// The tokenizer or the model failed.
     #[error("the model failed: {0}")]

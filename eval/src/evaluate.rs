@@ -151,11 +151,7 @@ fn score(model: &dyn LanguageModel, request: &Request, max_length: usize) -> Res
         return Ok((0.0, true));
     }
     let score = model.score(request.visible_context(max_length), &request.cont_ids)?;
-    let mut sum = 0.0;
-    for logprob in score.logprobs {
-        sum += logprob;
-    }
-    Ok((sum, score.greedy))
+    Ok((score.sum(), score.greedy))
 }
 
 #[cfg(test)]

@@ -1,15 +1,8 @@
 //! What evaluation needs of a language model.
 
-use crate::Error;
+pub use b158_runner::Score;
 
-/// Log-probabilities of a continuation's tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Score {
-    /// Natural logarithm of the probability of each token, given everything before it.
-    pub logprobs: Vec<f64>,
-    /// Whether every token is the argmax of its position.
-    pub greedy: bool,
-}
+use crate::Error;
 
 /// A tokenizer and a causal language model.
 pub trait LanguageModel: Sync {

@@ -21,9 +21,10 @@
 //! samples again and checks the digests; the checksum comes first, so that no
 //! damaged Parquet file is ever parsed.
 
-use std::io::Write;
 use std::path::Path;
 
+use b158_checkpoint::{OutputError, write_file};
+use b158_datasets::table::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -263,9 +264,9 @@ impl SuiteResults {
     /// Writes `samples.parquet` and `results.json` into a folder, which is made if it is not there.
     ///
     /// # Errors
-    /// [`Error::Data`] when a file cannot be written.
+    /// [`Error::Output`] when a file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
-        let failed = |source| b158_datasets::Error::Write { path: dir.to_path_buf(), source };
+        let failed = |source| OutputError { file: dir.to_path_buf(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let results = dir.join(RESULTS_FILE);
         // Old results must not stand beside new samples if this is interrupted.
@@ -275,9 +276,11 @@ impl SuiteResults {
         }
         let table = samples::to_table(&self.models);
         let mut json = self.to_json();
-        json["samples_sha256"] = json!(table.write_parquet(&dir.join(SAMPLES_FILE))?);
+        let samples = table.to_parquet();
+        json["samples_sha256"] = json!(sha256(&samples));
+        write_file(&dir.join(SAMPLES_FILE), &samples)?;
         let text = format!("{json:#}\n");
-        b158_datasets::write_atomically(&results, |file| file.write_all(text.as_bytes()))?;
+        write_file(&results, text.as_bytes())?;
         Ok(())
     }
 

@@ -44,8 +44,7 @@ impl LanguageModel for RunnerModel {
     }
 
     fn score(&self, context: &[u32], continuation: &[u32]) -> Result<Score, Error> {
-        let score = b158_runner::score(&self.model, context, continuation).map_err(failed)?;
-        Ok(Score { logprobs: score.logprobs, greedy: score.greedy })
+        b158_runner::score(&self.model, context, continuation).map_err(failed)
     }
 }
 

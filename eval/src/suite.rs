@@ -117,8 +117,13 @@ impl Suite {
             return Err(("tasks is empty".into(), "list at least one task"));
         }
         for (i, model) in self.models.iter().enumerate() {
-            if model.name.trim().is_empty() {
-                return Err((format!("model {} has an empty name", i + 1), "give it a name"));
+            // A name becomes part of file names, and of `FOLDER:NAME` on the command line.
+            let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | ' ');
+            if model.name.trim().is_empty() || model.name.starts_with('.') || !model.name.chars().all(plain) {
+                return Err((
+                    format!("model {} has the unusable name {:?}", i + 1, model.name),
+                    "use letters, digits, blanks, '_', '-', '+' and '.', not starting with '.'",
+                ));
             }
             if self.models[..i].iter().any(|other| other.name == model.name) {
                 return Err((format!("two models are named '{}'", model.name), "rename one of them"));

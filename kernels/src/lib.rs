@@ -35,6 +35,9 @@
 // otherwise each vector operation is a call.
 #![allow(clippy::inline_always)]
 
+#[cfg(target_endian = "big")]
+compile_error!("weights are read in place, little-endian as in every model file");
+
 pub mod activation;
 pub mod attention;
 pub mod dense;

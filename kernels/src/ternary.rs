@@ -72,10 +72,12 @@ impl TernaryMatrix {
     /// A matrix of `codes` `[rows, cols]`, row-major, each -1, 0 or 1.
     ///
     /// # Panics
-    /// The number of codes does not fit, or a row has none or more than 2^24.
+    /// The number of codes does not fit, a code is none of the three, or a row has none or more than
+    /// 2^24.
     pub fn from_codes(rows: usize, cols: usize, codes: &[i8]) -> Self {
         assert_eq!(rows.checked_mul(cols), Some(codes.len()), "codes are [rows, cols]");
         assert!((1..=MAX_COLS).contains(&cols), "{cols} columns");
+        assert!(codes.iter().all(|code| (-1..=1).contains(code)), "codes are -1, 0 or 1");
         Self { units: pack::from_codes(cols, codes), rows, cols }
     }
 

@@ -1,6 +1,6 @@
 //! Prefill and decode rates of a model.
 
-use std::time::Instant;
+use std::{num::NonZeroUsize, time::Instant};
 
 use crate::{Error, Model, Session, score::argmax};
 
@@ -23,13 +23,21 @@ pub struct Rates {
 ///
 /// # Errors
 /// What [`Session::forward`] refuses, such as a length beyond the model's context.
-pub fn rates(model: &Model, prefill: usize, decode: usize, runs: usize) -> Result<Rates, Error> {
+pub fn rates(model: &Model, prefill: usize, decode: usize, runs: NonZeroUsize) -> Result<Rates, Error> {
+    if prefill == 0 {
+        return Err(Error::Empty { what: "prompt" });
+    }
+    let (context, limit) = (model.context(), model.config().context_length);
+    let tokens = prefill.saturating_add(decode);
+    if tokens > context {
+        return Err(Error::ContextFull { wanted: tokens, capacity: context, limit });
+    }
     let vocab_size = model.config().vocab_size;
     // Any ids do: the time does not depend on them.
     let prompt: Vec<u32> = (0..prefill).map(|i| (i * 31 % vocab_size) as u32).collect();
     let (mut prefill_seconds, mut decode_seconds, mut cache_bytes) = (f64::INFINITY, f64::INFINITY, 0);
-    for _ in 0..runs.max(1) {
-        let mut session = Session::new(model, prefill + decode)?;
+    for _ in 0..runs.get() {
+        let mut session = Session::new(model, tokens)?;
         let start = Instant::now();
         let mut logits = session.forward(&prompt, prefill - 1)?;
         prefill_seconds = prefill_seconds.min(start.elapsed().as_secs_f64());

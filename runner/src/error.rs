@@ -33,7 +33,7 @@ pub enum Error {
     },
     /// An activation became NaN or infinite.
     #[error(
-        "{}: {place}: the activations of token {token} are not finite\nhint: the weights are damaged or overflow; `b158 convert` checks every tensor and names the bad one",
+        "{}: {place}: the activations of token {token} are not finite\nhint: the checkpoint is damaged, or its values overflow f32; download it again or use an earlier one",
         file.display()
     )]
     NonFiniteActivation {
@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// The sequence would outgrow the session.
     #[error(
-        "the sequence would have {wanted} tokens, but the context holds {capacity}\nhint: shorten the input, or raise the context up to the model's limit of {limit}"
+        "the sequence would have {wanted} tokens, but the context holds {capacity}\nhint: {}", context_hint(*capacity, *limit)
     )]
     ContextFull {
         /// Tokens that the sequence would have.
@@ -80,4 +80,12 @@ pub enum Error {
         /// What is valid.
         valid: &'static str,
     },
+}
+
+fn context_hint(capacity: usize, limit: usize) -> String {
+    if capacity < limit {
+        format!("shorten the input, or raise the context up to the model's limit of {limit}")
+    } else {
+        "shorten the input; this is the model's limit".to_owned()
+    }
 }

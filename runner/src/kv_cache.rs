@@ -1,47 +1,51 @@
 //! Keys and values of the positions seen so far.
 
-/// One sequence's keys and values, f32, `[layer][kv_head][position][head_dim]`: the positions of one
-/// head lie side by side, which is how attention reads them.
+/// One sequence's keys and values in f32. The positions of one head lie side by side, which is how
+/// attention reads them, and memory grows with the sequence.
 pub(crate) struct KvCache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    heads: Vec<Head>, // [layers * kv_heads]
     kv_heads: usize,
     head_dim: usize,
-    capacity: usize,
+}
+
+#[derive(Clone, Default)]
+struct Head {
+    keys: Vec<f32>,   // [positions, head_dim]
+    values: Vec<f32>, // [positions, head_dim]
 }
 
 impl KvCache {
-    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize, capacity: usize) -> Self {
-        let len = layers * kv_heads * capacity * head_dim;
-        Self { keys: vec![0.0; len], values: vec![0.0; len], kv_heads, head_dim, capacity }
+    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self { heads: vec![Head::default(); layers * kv_heads], kv_heads, head_dim }
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
-    }
-
+    /// Bytes of the positions held.
     pub(crate) fn bytes(&self) -> usize {
-        (self.keys.len() + self.values.len()) * size_of::<f32>()
+        self.heads.iter().map(|h| size_of_val(&h.keys[..]) + size_of_val(&h.values[..])).sum()
     }
 
-    fn start(&self, layer: usize, kv_head: usize) -> usize {
-        (layer * self.kv_heads + kv_head) * self.capacity * self.head_dim
+    /// Appends one position to a layer. `key` and `value` are `[kv_heads, head_dim]`.
+    pub(crate) fn push(&mut self, layer: usize, key: &[f32], value: &[f32]) {
+        let heads = &mut self.heads[layer * self.kv_heads..][..self.kv_heads];
+        let rows = key.chunks_exact(self.head_dim).zip(value.chunks_exact(self.head_dim));
+        for (head, (key, value)) in heads.iter_mut().zip(rows) {
+            head.keys.extend_from_slice(key);
+            head.values.extend_from_slice(value);
+        }
     }
 
-    /// Stores one position. `key` and `value` are `[kv_heads, head_dim]`.
-    pub(crate) fn store(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let d = self.head_dim;
-        for (head, (k, v)) in key.chunks_exact(d).zip(value.chunks_exact(d)).enumerate() {
-            let at = self.start(layer, head) + position * d;
-            self.keys[at..at + d].copy_from_slice(k);
-            self.values[at..at + d].copy_from_slice(v);
+    /// Forgets every position from `positions` on.
+    pub(crate) fn truncate(&mut self, positions: usize) {
+        for head in &mut self.heads {
+            head.keys.truncate(positions * self.head_dim);
+            head.values.truncate(positions * self.head_dim);
         }
     }
 
     /// Keys and values `[positions, head_dim]` of one head, positions 0 to `positions - 1`.
     pub(crate) fn head(&self, layer: usize, kv_head: usize, positions: usize) -> (&[f32], &[f32]) {
-        let start = self.start(layer, kv_head);
-        let range = start..start + positions * self.head_dim;
-        (&self.keys[range.clone()], &self.values[range])
+        let Head { keys, values } = &self.heads[layer * self.kv_heads + kv_head];
+        let end = positions * self.head_dim;
+        (&keys[..end], &values[..end])
     }
 }

@@ -33,5 +33,5 @@ pub use error::Error;
 pub use generate::{GenerateOptions, Generation, StopReason, generate};
 pub use model::{LoadOptions, Model};
 pub use sample::{Sampler, Sampling};
-pub use score::{Score, score};
+pub use score::{Score, argmax, score};
 pub use session::Session;

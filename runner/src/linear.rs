@@ -74,11 +74,11 @@ impl Linear {
         }
     }
 
-    /// Bytes of the weights as they lie in memory, and their number.
-    pub(crate) fn size(&self) -> (usize, usize) {
+    /// Bytes of the weights as they lie in memory.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Dense { weight, rows, cols } => (weight.bytes().len(), rows * cols),
-            Self::Ternary { matrix, .. } => (matrix.bytes(), matrix.rows() * matrix.cols()),
+            Self::Dense { weight, .. } => weight.bytes().len(),
+            Self::Ternary { matrix, .. } => matrix.bytes(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use b158_checkpoint::{Checkpoint, LayerTensor, ModelConfig, Tensor, TensorId};
-use b158_kernels::{Isa, rope::RopeTable};
+use b158_kernels::Isa;
 
 use crate::{Error, linear::Linear};
 
@@ -47,7 +47,6 @@ pub struct Model {
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Vec<f32>, // [hidden]
     pub(crate) head: Linear,          // [vocab, hidden]; the embedding itself where the two are tied
-    pub(crate) rope: RopeTable,
 }
 
 impl Model {
@@ -60,6 +59,9 @@ impl Model {
         let config = checkpoint.config().clone();
         let limit = config.context_length;
         let context = options.context.unwrap_or(limit);
+        if context == 0 {
+            return Err(Error::Empty { what: "context" });
+        }
         if context > limit {
             return Err(Error::ContextFull { wanted: context, capacity: limit, limit });
         }
@@ -75,7 +77,6 @@ impl Model {
             layers,
             output_norm: vector(checkpoint, TensorId::OutputNorm)?,
             head: Linear::load(checkpoint, head, options.isa)?,
-            rope: RopeTable::new(config.head_dim, config.rope_theta, context),
             config,
         })
     }
@@ -108,14 +109,9 @@ impl Model {
             .map(|l| l.attn_norm.len() + l.attn_sub_norm.len() + l.ffn_norm.len() + l.ffn_sub_norm.len())
             .sum::<usize>()
             + self.output_norm.len();
-        let head = if self.config.tied_embeddings { 0 } else { self.head.size().0 };
-        let linears: usize = self.linears().map(|l| l.size().0).sum();
+        let head = if self.config.tied_embeddings { 0 } else { self.head.bytes() };
+        let linears: usize = self.linears().map(Linear::bytes).sum();
         linears + head + self.embedding.bytes().len() + norms * size_of::<f32>()
-    }
-
-    /// Number of weights in the linear layers of the blocks: those that b1.58 makes ternary.
-    pub fn linear_weights(&self) -> usize {
-        self.linears().map(|l| l.size().1).sum()
     }
 
     /// Whether the linear layers of the blocks are ternary.
@@ -154,5 +150,11 @@ fn vector(checkpoint: &Checkpoint, id: TensorId) -> Result<Vec<f32>, Error> {
     let weights = tensor.dense()?;
     let mut out = vec![0.0; weights.len()];
     weights.to_f32(&mut out);
-    Ok(out)
+    match out.iter().position(|w| !w.is_finite()) {
+        None => Ok(out),
+        Some(index) => {
+            let (file, tensor) = (tensor.file().to_owned(), tensor.name.clone());
+            Err(Error::NonFiniteWeight { file, tensor, index })
+        }
+    }
 }

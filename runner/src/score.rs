@@ -37,18 +37,19 @@ pub fn score(model: &Model, context: &[u32], continuation: &[u32]) -> Result<Sco
     }
     // The last token is predicted, not read.
     let input = [context, input_tail].concat();
-    let logits = Session::new(model, input.len())?.forward(&input, context.len() - 1)?;
     let mut score = Score { logprobs: Vec::with_capacity(continuation.len()), greedy: true };
-    for (row, &token) in logits.outer_iter().zip(continuation) {
-        let row = row.to_slice().expect("rows of a standard layout are contiguous");
-        score.logprobs.push(softmax::log_probability(model.isa(), row, token as usize));
-        score.greedy &= argmax(row) == token as usize;
-    }
+    let mut tokens = continuation.iter();
+    Session::new(model, input.len())?.forward_each(&input, context.len() - 1, |row| {
+        if let Some(&token) = tokens.next() {
+            score.logprobs.push(softmax::log_probability(model.isa(), row, token as usize));
+            score.greedy &= argmax(row) == token as usize;
+        }
+    })?;
     Ok(score)
 }
 
-/// The first index of the highest value.
-pub(crate) fn argmax(row: &[f32]) -> usize {
+/// The first index of the highest value; 0 of no values.
+pub fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (i, &value) in row.iter().enumerate() {
         if value > row[best] {

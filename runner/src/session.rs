@@ -1,7 +1,7 @@
 //! One sequence: its key-value cache and the forward pass.
 
 use b158_checkpoint::Activation;
-use b158_kernels::{activation, attention, norm, quantize::Int8Rows};
+use b158_kernels::{activation, attention, norm, quantize::Int8Rows, rope::RopeTable};
 use ndarray::Array2;
 use rayon::prelude::*;
 
@@ -11,11 +11,16 @@ use crate::{Error, Model, kv_cache::KvCache, linear, model::Layer};
 /// result depends on it, nothing else.
 const PREFILL_TILE: usize = 256;
 
+/// Rows of logits in memory: 16 MB at 128k words, and enough rows to share the head's weights.
+const HEAD_TILE: usize = 32;
+
 /// A sequence in progress. Cheap to make for a short capacity, never shared between threads.
 pub struct Session<'m> {
     model: &'m Model,
     cache: KvCache,
+    rope: RopeTable,
     len: usize,
+    capacity: usize,
     scratch: Scratch,
 }
 
@@ -50,8 +55,9 @@ impl<'m> Session<'m> {
             });
         }
         let c = &model.config;
-        let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim, capacity);
-        Ok(Self { model, cache, len: 0, scratch: Scratch::default() })
+        let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim);
+        let rope = RopeTable::new(c.head_dim, c.rope_theta, 0);
+        Ok(Self { model, cache, rope, len: 0, capacity, scratch: Scratch::default() })
     }
 
     /// Tokens so far.
@@ -66,7 +72,7 @@ impl<'m> Session<'m> {
 
     /// Tokens that the session can hold.
     pub fn capacity(&self) -> usize {
-        self.cache.capacity()
+        self.capacity
     }
 
     /// Bytes of the key-value cache.
@@ -77,52 +83,81 @@ impl<'m> Session<'m> {
     /// Forgets every token after the first `len`.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.cache.truncate(self.len);
     }
 
     /// Appends `tokens` and returns the logits `[tokens.len() - from, vocab]` after each of
     /// `tokens[from..]`.
     ///
     /// # Errors
-    /// No tokens, an id outside the vocabulary, a full context, or activations that are not finite.
-    /// The session then is as it was before the call.
+    /// As [`Session::forward_each`].
     pub fn forward(&mut self, tokens: &[u32], from: usize) -> Result<Array2<f32>, Error> {
-        let before = self.len;
-        let result = self.forward_tiles(tokens, from);
-        if result.is_err() {
-            self.len = before;
-        }
-        result
+        let vocab_size = self.model.config.vocab_size;
+        let mut logits = Vec::new();
+        self.forward_each(tokens, from, |row| logits.extend_from_slice(row))?;
+        let rows = logits.len() / vocab_size;
+        Ok(Array2::from_shape_vec((rows, vocab_size), logits).expect("whole rows of the vocabulary"))
     }
 
-    fn forward_tiles(&mut self, tokens: &[u32], from: usize) -> Result<Array2<f32>, Error> {
+    /// Appends `tokens` and shows `each` the logits `[vocab]` after each of `tokens[from..]`, in order.
+    /// Only a few rows are in memory at a time: at 128k words the logits of a long text are gigabytes.
+    ///
+    /// # Errors
+    /// No tokens, an id outside the vocabulary, a full context, or activations that are not finite.
+    /// The session then is as it was before the call.
+    pub fn forward_each(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        mut each: impl FnMut(&[f32]),
+    ) -> Result<(), Error> {
         let config = &self.model.config;
         if tokens.is_empty() {
             return Err(Error::Empty { what: "input" });
         }
         let wanted = self.len + tokens.len();
-        if wanted > self.capacity() {
-            return Err(Error::ContextFull {
-                wanted,
-                capacity: self.capacity(),
-                limit: config.context_length,
-            });
+        if wanted > self.capacity {
+            return Err(Error::ContextFull { wanted, capacity: self.capacity, limit: config.context_length });
         }
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
             return Err(Error::TokenOutOfVocabulary { id, vocab_size: config.vocab_size });
         }
-        let mut logits = Vec::with_capacity(tokens.len().saturating_sub(from) * config.vocab_size);
+        let before = self.len;
+        let result = self.forward_tiles(tokens, from, &mut each);
+        if result.is_err() {
+            self.truncate(before);
+        }
+        result
+    }
+
+    fn forward_tiles(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        each: &mut impl FnMut(&[f32]),
+    ) -> Result<(), Error> {
+        self.reach(self.len + tokens.len());
         let mut done = 0;
         for tile in tokens.chunks(PREFILL_TILE) {
             self.run_layers(tile)?;
             let skip = from.saturating_sub(done).min(tile.len());
-            if skip < tile.len() {
-                self.run_head(skip, tile.len(), &mut logits)?;
+            for start in (skip..tile.len()).step_by(HEAD_TILE) {
+                self.run_head(start, tile.len().min(start + HEAD_TILE), each)?;
             }
             self.len += tile.len();
             done += tile.len();
         }
-        let rows = logits.len() / config.vocab_size;
-        Ok(Array2::from_shape_vec((rows, config.vocab_size), logits).expect("whole rows of the vocabulary"))
+        Ok(())
+    }
+
+    /// Makes the rotary table long enough for `positions`.
+    fn reach(&mut self, positions: usize) {
+        if positions > self.rope.positions() {
+            let c = &self.model.config;
+            // Doubling: decoding token by token must not build a table each time.
+            let positions = positions.next_power_of_two().min(self.capacity);
+            self.rope = RopeTable::new(c.head_dim, c.rope_theta, positions);
+        }
     }
 
     /// Runs `tokens` through every layer; leaves the residual stream in `scratch.x`.
@@ -166,9 +201,9 @@ impl<'m> Session<'m> {
         for t in 0..tokens {
             let q = &mut s.q[t * q_width..(t + 1) * q_width];
             let k = &mut s.k[t * kv_width..(t + 1) * kv_width];
-            model.rope.apply(isa, start + t, q, c.rope_pairs);
-            model.rope.apply(isa, start + t, k, c.rope_pairs);
-            self.cache.store(index, start + t, k, &s.v[t * kv_width..(t + 1) * kv_width]);
+            self.rope.apply(isa, start + t, q, c.rope_pairs);
+            self.rope.apply(isa, start + t, k, c.rope_pairs);
+            self.cache.push(index, k, &s.v[t * kv_width..(t + 1) * kv_width]);
         }
 
         let (cache, q, group) = (&self.cache, &s.q, c.heads / c.kv_heads);
@@ -230,8 +265,8 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Appends the logits of the tile's tokens `from..to`.
-    fn run_head(&mut self, from: usize, to: usize, logits: &mut Vec<f32>) -> Result<(), Error> {
+    /// Shows the logits of the tile's tokens `from..to`.
+    fn run_head(&mut self, from: usize, to: usize, each: &mut impl FnMut(&[f32])) -> Result<(), Error> {
         let (model, s) = (self.model, &mut self.scratch);
         let c = &model.config;
         let x = &s.x[from * c.hidden_size..to * c.hidden_size];
@@ -241,7 +276,7 @@ impl<'m> Session<'m> {
         if let Some(bad) = s.out.iter().position(|l| !l.is_finite()) {
             return Err(model.non_finite(c.layers, "output head", self.len + from + bad / c.vocab_size));
         }
-        logits.extend_from_slice(&s.out);
+        s.out.chunks_exact(c.vocab_size).for_each(each);
         Ok(())
     }
 }
@@ -316,6 +351,7 @@ mod tests {
             let mut session = Session::new(&model, ids.len()).unwrap();
             let mut quantized = Int8Rows::new();
 
+            session.reach(ids.len());
             session.embed(&ids).unwrap();
             session.attention(0, &model.layers[0], ids.len()).unwrap();
             quantized.quantize(isa, &session.scratch.h, hidden).unwrap();

@@ -39,7 +39,9 @@ pub struct Measured {
 
 pub fn run(args: &BenchArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let (checkpoint, model) = load(&args.model, isa, None)?;
-    let rates = bench::rates(&model, args.prefill, args.decode, args.runs)?;
+    let half = model.context() / 2;
+    let (prefill, decode) = (args.prefill.unwrap_or(half.min(128)), args.decode.unwrap_or(half.min(64)));
+    let rates = bench::rates(&model, prefill, decode, args.runs)?;
     let measured = Measured {
         isa: isa.name().to_owned(),
         threads: rayon::current_num_threads(),

@@ -4,13 +4,16 @@ use std::path::Path;
 
 use anyhow::Result;
 use b158_datasets::DataSource;
-use b158_eval::{ModelResults, Role, Suite, find_tasks, suite::SuiteModel, table};
+use b158_eval::{Margins, ModelResults, Preset, Role, Suite, find_tasks, suite::SuiteModel, table};
 use b158_kernels::Isa;
 
 use crate::{
     ExitStatus,
     cli::EvalArgs,
-    commands::suite::{evaluate_all, prepare},
+    commands::{
+        create_folder,
+        suite::{evaluate_all, prepare},
+    },
     printer::Printer,
 };
 
@@ -21,6 +24,7 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     };
     let suite = Suite { limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
     let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
+    create_folder(&args.output)?;
     let models = prepare(&suite, file, &args.output.join("models"), isa)?;
     let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
     results.write(&args.output)?;
@@ -45,8 +49,8 @@ fn from_arguments(args: &EvalArgs) -> Suite {
         suite: "command line".to_owned(),
         models: args.models.iter().map(model).collect(),
         tasks: args.tasks.clone(),
-        preset: Default::default(),
+        preset: Preset::default(),
         limit: None,
-        margins: Default::default(),
+        margins: Margins::default(),
     }
 }

@@ -1,10 +1,9 @@
 //! `b158 logits`.
 
-use std::io::Write;
-
 use anyhow::Result;
+use b158_checkpoint::write_file;
 use b158_kernels::Isa;
-use b158_runner::Session;
+use b158_runner::{Session, argmax};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 
@@ -24,12 +23,9 @@ pub fn run(args: &LogitsArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus>
     let bytes: Vec<u8> = logits.iter().flat_map(|l| l.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
     let file = safetensors::serialize([("logits", view)], None)?;
-    b158_datasets::write_atomically(&args.output, |out| out.write_all(&file))?;
+    write_file(&args.output, &file)?;
 
-    let argmax = logits.outer_iter().map(|row| {
-        let best = row.iter().enumerate().reduce(|best, x| if x.1 > best.1 { x } else { best });
-        best.expect("a vocabulary is not empty").0
-    });
+    let argmax = logits.outer_iter().map(|row| argmax(row.to_slice().expect("standard layout")));
     let output = Output { file: args.output.display().to_string(), shape, argmax: argmax.collect() };
     printer.result(&output, || format!("{}: logits [{}, {}], f32", output.file, shape[0], shape[1]))?;
     Ok(ExitStatus::Success)

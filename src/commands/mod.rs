@@ -11,9 +11,17 @@ pub mod suite;
 
 use std::path::Path;
 
+use anyhow::Context;
 use b158_checkpoint::Checkpoint;
 use b158_kernels::Isa;
 use b158_runner::{LoadOptions, Model};
+
+/// Makes a folder for results, before any work is done for them.
+fn create_folder(folder: &Path) -> anyhow::Result<()> {
+    let hint = "choose a folder that you may write to";
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{}: cannot create the folder\nhint: {hint}", folder.display()))
+}
 
 /// Opens and loads a model.
 fn load(path: &Path, isa: Isa, context: Option<usize>) -> anyhow::Result<(Checkpoint, Model)> {

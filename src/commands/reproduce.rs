@@ -1,13 +1,13 @@
 //! `b158 reproduce`: the main job, from twin checkpoints to a parity table.
 
 use std::{
-    io::Write,
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
-use b158_datasets::{DataSource, write_atomically};
+use b158_checkpoint::write_file;
+use b158_datasets::DataSource;
 use b158_eval::{
     CompareOptions, Metric, ModelResults, Parity, Role, Suite, SuiteResults, compare, find_tasks, table,
 };
@@ -19,6 +19,7 @@ use crate::{
     cli::ReproduceArgs,
     commands::{
         bench::Measured,
+        create_folder,
         suite::{Prepared, evaluate_all, prepare},
     },
     embedded,
@@ -50,6 +51,7 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
         None => (embedded::unpack(&args.output.join("desk"))?, Some(embedded::NOTICE)),
     };
     let suite = Suite::read(&file)?;
+    create_folder(&args.output)?;
     let tasks = find_tasks(&suite.tasks, None)?;
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;
@@ -66,7 +68,7 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     };
     let text = text(&report, &results);
     let path = args.output.join("report.md");
-    write_atomically(&path, |file| file.write_all(text.as_bytes()))?;
+    write_file(&path, text.as_bytes())?;
     printer.result(&report, || text)?;
     printer.note(&format!("written: {}", path.display()));
     Ok(ExitStatus::Success)
@@ -90,7 +92,11 @@ fn measure(model: &Path, isa: Isa) -> Result<Measured> {
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        bail!("{}: the measurement failed ({})", model.display(), output.status);
+        bail!(
+            "{}: the measurement failed ({})\nhint: its message stands above",
+            model.display(),
+            output.status
+        );
     }
     serde_json::from_slice(&output.stdout).context("the measurement's result")
 }

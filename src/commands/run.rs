@@ -1,6 +1,6 @@
 //! `b158 run`.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{num::NonZeroUsize, ops::ControlFlow, time::Instant};
 
 use anyhow::Result;
 use b158_kernels::Isa;
@@ -20,7 +20,7 @@ struct Output<'a> {
 }
 
 pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
-    let (checkpoint, model) = load(&args.model, isa, args.ctx)?;
+    let (checkpoint, model) = load(&args.model, isa, args.ctx.map(NonZeroUsize::get))?;
     let tokenizer = checkpoint.tokenizer()?;
     let prompt = tokenizer.encode(&args.prompt, true)?;
     let options = GenerateOptions {
@@ -35,7 +35,7 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     };
 
     let start = Instant::now();
-    let capacity = model.context().min(prompt.len() + args.max_tokens);
+    let capacity = model.context().min(prompt.len().saturating_add(args.max_tokens));
     let mut session = Session::new(&model, capacity.max(prompt.len()))?;
     let mut text = String::new();
     let mut stream = tokenizer.decode_stream(true);
@@ -43,10 +43,11 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let generation = generate(&mut session, &prompt, &options, |token| {
         let piece = stream.push(token).map_err(anyhow::Error::from).and_then(|piece| {
             text.push_str(&piece);
-            if printer.json() { Ok(()) } else { printer.stream(&piece) }
+            if printer.json() { Ok(true) } else { Ok(printer.stream(&piece)?) }
         });
         match piece {
-            Ok(()) => ControlFlow::Continue(()),
+            Ok(true) => ControlFlow::Continue(()),
+            Ok(false) => ControlFlow::Break(()),
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())

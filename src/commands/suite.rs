@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Format, Options, Scheme};
 use b158_datasets::DataSource;
@@ -11,7 +11,7 @@ use b158_kernels::Isa;
 use indicatif::ProgressBar;
 
 use crate::{
-    commands::{convert::convert, load},
+    commands::{convert::convert, create_folder, load},
     progress,
 };
 
@@ -37,7 +37,7 @@ pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Res
         let format: Format = format.parse()?;
         let options = Options { format, scheme: Scheme::Absmean, isa };
         let path = folder.join(format!("{name}.{format}.gguf"));
-        std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot create", folder.display()))?;
+        create_folder(folder)?;
         let checkpoint = Checkpoint::open(&source)?;
         convert(&checkpoint, &path, &options)?;
         b158_convert::verify(&checkpoint, &path, &options)?;

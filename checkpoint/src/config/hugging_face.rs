@@ -287,11 +287,11 @@ mod tests {
     fn ending_tokens() {
         let eos = |value| parse_with(&json!({ "eos_token_id": value })).unwrap().eos_tokens;
         assert_eq!(eos(json!(7)), [7]);
-        assert_eq!(eos(json!([9, 7, 9])), [7, 9]);
+        assert_eq!(eos(json!([9, 7, 9])), [9, 7]);
         assert_eq!(eos(json!(null)), [0; 0]);
         let mut config = parse_with(&json!({})).unwrap();
         config.add_generation_config(Path::new("g"), br#"{"eos_token_id": [5, 2]}"#).unwrap();
-        assert_eq!(config.eos_tokens, [2, 5]);
+        assert_eq!(config.eos_tokens, [2, 5], "config.json comes first");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod hugging_face;
 
 pub(crate) use hugging_face::packed_uint8;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use b158_kernels::rope::RopePairs;
 
@@ -108,7 +108,8 @@ pub struct ModelConfig {
     pub ternary_linears: bool,
     /// Beginning of sequence.
     pub bos_token: Option<u32>,
-    /// Tokens that end a text, in ascending order.
+    /// Tokens that end a text: those of config.json in its order, then those that only
+    /// generation_config.json has. The first is the end-of-sequence token.
     pub eos_tokens: Vec<u32>,
 }
 
@@ -133,8 +134,8 @@ impl ModelConfig {
     }
 
     pub(crate) fn normalize_eos(&mut self) {
-        self.eos_tokens.sort_unstable();
-        self.eos_tokens.dedup();
+        let mut seen = BTreeSet::new();
+        self.eos_tokens.retain(|id| seen.insert(*id));
     }
 
     /// Checks what the rest of the workspace relies on: no size of zero, heads that divide evenly,
