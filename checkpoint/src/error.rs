@@ -155,7 +155,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's element type is none that this crate reads.
-    #[error("{}: tensor `{tensor}` has the type {found}\nhint: supported are F32, F16, BF16, TQ1_0 and TQ2_0", file.display())]
+    #[error("{}: tensor `{tensor}` has the type {found}\nhint: supported are F32, F16, BF16, TQ1_0 and TQ2_0, and packed U8 where config.json says so", file.display())]
     UnsupportedType {
         /// The weights.
         file: PathBuf,

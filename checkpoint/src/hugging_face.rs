@@ -16,12 +16,13 @@ use std::{
     sync::Arc,
 };
 
+use b158_kernels::packing::hf::QUARTERS;
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, Error, ModelConfig, Tensor,
+    Checkpoint, Error, ModelConfig, Tensor, TensorType,
     checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
-    config::packed_uint8,
+    config::{ScaleConvention, parse_hugging_face},
     error::printable,
     mapped_file::MappedFile,
     safetensors::{self, Entry},
@@ -61,7 +62,7 @@ fn open(
     folder: &Path,
     weights: impl FnOnce(&Path) -> Result<Weights, Error>,
 ) -> Result<Checkpoint, Error> {
-    let config = read_config(folder)?;
+    let (config, packed) = read_config(folder)?;
     let weights = weights(folder)?;
     refuse_biases(&weights.listing, weights.entries.keys().map(String::as_str))?;
     let tensors = collect_tensors(&config, |id| {
@@ -72,32 +73,79 @@ fn open(
         let file = &weights.files[*file];
         match entry.tensor_type() {
             Some(dtype) => Tensor::new(file, &name, dtype, entry.shape.clone(), entry.offset),
-            None if entry.dtype == "U8" => Err(packed_uint8(file.path())),
+            None if entry.dtype == "U8" && packed.is_some() => {
+                Tensor::new(file, &name, TensorType::HfPacked, unpacked_shape(&entry.shape), entry.offset)
+            }
             None => {
                 let (file, found) = (file.path().to_owned(), entry.dtype.clone());
                 Err(Error::UnsupportedType { file, tensor: name, found })
             }
         }
     })?;
+    let mut scales = BTreeMap::new();
+    if let Some(convention) = packed {
+        for (&id, tensor) in tensors.iter().filter(|(_, t)| t.dtype == TensorType::HfPacked) {
+            scales.insert(id, weights.scale(tensor, convention)?);
+        }
+    }
     Ok(Checkpoint {
         path: path.to_owned(),
         config,
         files: weights.files.iter().map(|f| f.path().to_owned()).collect(),
         bytes_on_disk: total_bytes(&weights.files),
         tensors,
-        scales: BTreeMap::new(),
+        scales,
         text: read_text(folder)?,
     })
 }
 
-fn read_config(folder: &Path) -> Result<ModelConfig, Error> {
+/// Packed weights `[rows / 4, cols]` stand for `[rows, cols]`.
+fn unpacked_shape(packed: &[usize]) -> Vec<usize> {
+    let mut shape = packed.to_vec();
+    if let [rows, _] = &mut shape[..] {
+        *rows = rows.saturating_mul(QUARTERS);
+    }
+    shape
+}
+
+impl Weights {
+    /// The factor of a packed tensor's product: its `weight_scale`, or the inverse.
+    fn scale(&self, tensor: &Tensor, convention: ScaleConvention) -> Result<f32, Error> {
+        let name = format!("{}_scale", tensor.name);
+        let Some((file, entry)) = self.entries.get(&name) else {
+            return Err(Error::MissingTensor { file: self.listing.clone(), tensor: name });
+        };
+        let file = &self.files[*file];
+        let Some(dtype) = entry.tensor_type() else {
+            let (file, found) = (file.path().to_owned(), entry.dtype.clone());
+            return Err(Error::UnsupportedType { file, tensor: name, found });
+        };
+        if entry.shape.iter().any(|&n| n != 1) {
+            let (file, found) = (file.path().to_owned(), entry.shape.clone());
+            return Err(Error::WrongShape { file, tensor: name, found, expected: vec![1] });
+        }
+        let mut scale = [0.0];
+        Tensor::new(file, &name, dtype, vec![1], entry.offset)?.dense()?.to_f32(&mut scale);
+        let [scale] = scale;
+        let factor = match convention {
+            ScaleConvention::Multiply => scale,
+            ScaleConvention::Divide => 1.0 / scale,
+        };
+        if !(factor.is_finite() && factor > 0.0) {
+            return Err(Error::malformed(file.path(), format!("the scale `{name}` is {scale}")));
+        }
+        Ok(factor)
+    }
+}
+
+fn read_config(folder: &Path) -> Result<(ModelConfig, Option<ScaleConvention>), Error> {
     let file = folder.join("config.json");
-    let mut config = ModelConfig::from_json(&file, &read(&file)?)?;
+    let (mut config, packed) = parse_hugging_face(&file, &read(&file)?)?;
     let generation = folder.join("generation_config.json");
     if generation.is_file() {
         config.add_generation_config(&generation, &read(&generation)?)?;
     }
-    Ok(config)
+    Ok((config, packed))
 }
 
 fn read_single(path: &Path) -> Result<Weights, Error> {

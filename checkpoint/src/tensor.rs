@@ -12,7 +12,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 
 use b158_kernels::{
     dense::{DenseSlice, DenseType},
-    packing::TernaryFormat,
+    packing::{TernaryFormat, hf::QUARTERS},
 };
 
 use crate::{Error, mapped_file::MappedFile};
@@ -30,26 +30,30 @@ pub enum TensorType {
     Tq1_0,
     /// Ternary, 2.0625 bits a weight: four 2-bit codes a byte, 256 weights a block.
     Tq2_0,
+    /// Ternary, 2 bits a weight, of transformers' checkpoints (`U8` there): a byte holds the codes of
+    /// four rows, a quarter of the matrix apart; the scale is a tensor of its own.
+    HfPacked,
 }
 
 impl TensorType {
-    /// Every type, in the order of declaration.
-    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Tq1_0, Self::Tq2_0];
+    /// The types of GGUF files.
+    pub const GGUF: [Self; 5] = [Self::F32, Self::F16, Self::Bf16, Self::Tq1_0, Self::Tq2_0];
 
     /// The type's number in GGUF files (`enum ggml_type` of ggml).
-    pub fn gguf_id(self) -> u32 {
+    pub fn gguf_id(self) -> Option<u32> {
         match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Bf16 => 30,
-            Self::Tq1_0 => 34,
-            Self::Tq2_0 => 35,
+            Self::F32 => Some(0),
+            Self::F16 => Some(1),
+            Self::Bf16 => Some(30),
+            Self::Tq1_0 => Some(34),
+            Self::Tq2_0 => Some(35),
+            Self::HfPacked => None,
         }
     }
 
     /// The type with that number in GGUF files.
     pub fn from_gguf_id(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.gguf_id() == id)
+        Self::GGUF.into_iter().find(|t| t.gguf_id() == Some(id))
     }
 
     /// The usual name, for instance `TQ1_0`.
@@ -60,6 +64,7 @@ impl TensorType {
             Self::Bf16 => "BF16",
             Self::Tq1_0 => "TQ1_0",
             Self::Tq2_0 => "TQ2_0",
+            Self::HfPacked => "U8",
         }
     }
 
@@ -69,14 +74,14 @@ impl TensorType {
             Self::F32 => Some(DenseType::F32),
             Self::F16 => Some(DenseType::F16),
             Self::Bf16 => Some(DenseType::Bf16),
-            Self::Tq1_0 | Self::Tq2_0 => None,
+            Self::Tq1_0 | Self::Tq2_0 | Self::HfPacked => None,
         }
     }
 
-    /// The kernels' name of a packed type; `None` for full precision.
+    /// The kernels' name of a packed type of GGUF; `None` for others.
     pub fn ternary(self) -> Option<TernaryFormat> {
         match self {
-            Self::F32 | Self::F16 | Self::Bf16 => None,
+            Self::F32 | Self::F16 | Self::Bf16 | Self::HfPacked => None,
             Self::Tq1_0 => Some(TernaryFormat::Tq1_0),
             Self::Tq2_0 => Some(TernaryFormat::Tq2_0),
         }
@@ -92,6 +97,11 @@ impl TensorType {
     /// dimension is not a whole number of blocks. The empty shape is a single element.
     pub fn byte_len(self, shape: &[usize]) -> Option<u64> {
         let (bytes, weights) = self.block();
+        if self == Self::HfPacked {
+            let [rows, cols] = shape else { return None };
+            let packed_rows = rows.is_multiple_of(QUARTERS).then_some(rows / QUARTERS)?;
+            return packed_rows.checked_mul(*cols).map(|n| n as u64);
+        }
         let cols = shape.last().copied().unwrap_or(1) as u64;
         if !cols.is_multiple_of(weights) {
             return None;
@@ -105,13 +115,14 @@ impl TensorType {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::Tq1_0 | Self::Tq2_0 => 1,
+            Self::Tq1_0 | Self::Tq2_0 | Self::HfPacked => 1,
         }
     }
 
     /// Bytes and weights of the smallest unit.
     fn block(self) -> (u64, u64) {
         match self.ternary() {
+            None if self == Self::HfPacked => (1, QUARTERS as u64),
             Some(format) => (format.block_bytes() as u64, format.block() as u64),
             None => (self.alignment() as u64, 1),
         }
@@ -215,6 +226,9 @@ mod tests {
         assert_eq!(TensorType::Tq1_0.byte_len(&[3, 512]), Some(3 * 2 * 54));
         assert_eq!(TensorType::Tq2_0.byte_len(&[3, 100]), None);
         assert_eq!(TensorType::F16.byte_len(&[usize::MAX, 2]), None);
+        assert_eq!(TensorType::HfPacked.bits_per_weight(), 2.0);
+        assert_eq!(TensorType::HfPacked.byte_len(&[8, 5]), Some(10));
+        assert_eq!(TensorType::HfPacked.byte_len(&[9, 5]), None);
     }
 
     #[test]
@@ -227,8 +241,8 @@ mod tests {
 
     #[test]
     fn gguf_ids_round_trip() {
-        for dtype in TensorType::ALL {
-            assert_eq!(TensorType::from_gguf_id(dtype.gguf_id()), Some(dtype));
+        for dtype in TensorType::GGUF {
+            assert_eq!(TensorType::from_gguf_id(dtype.gguf_id().unwrap()), Some(dtype));
         }
         assert_eq!(TensorType::from_gguf_id(2), None);
     }

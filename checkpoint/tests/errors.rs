@@ -120,7 +120,9 @@ fn other_containers() {
 #[test]
 fn packed_weights() {
     let Some(folder) = copy("bitnet-2b4t-packed-autobitlinear") else { return };
-    assert_snapshot!("packed_by_config", message(folder.path(), folder.path()));
+    edit_config(folder.path(), "\"autobitlinear\"", "\"otherlinear\"");
+    assert_snapshot!("packed_by_unknown_convention", message(folder.path(), folder.path()));
+    edit_config(folder.path(), "otherlinear", "autobitlinear");
     edit_config(folder.path(), "offline", "online");
     assert_snapshot!("packed_by_type", message(folder.path(), folder.path()));
 }

@@ -43,12 +43,28 @@ fn every_checkpoint_opens_with_the_shapes_of_its_config() {
     }
 }
 
+/// The conventions of the scale are each other's inverse; read by the right one, both give the master's
+/// mean, to the 8 bits of the bf16 that it was stored in.
 #[test]
-fn packed_checkpoints_are_refused_by_name() {
+fn packed_checkpoints_have_the_masters_scales() {
+    let Some(master) = checkpoint("bitnet-2b4t-bf16") else { return };
+    let master = Checkpoint::open(&master).unwrap();
     for name in ["bitnet-2b4t-packed-autobitlinear", "bitnet-2b4t-packed-bitlinear"] {
         let Some(folder) = checkpoint(name) else { return };
-        let error = Checkpoint::open(&folder).unwrap_err().to_string();
-        assert!(error.contains("packed uint8 ternary weights is not supported yet"), "{error}");
+        let packed = Checkpoint::open(&folder).unwrap();
+        assert_eq!(packed.config(), master.config());
+        for id in packed.tensor_ids().into_iter().filter(|id| id.is_linear()) {
+            let tensor = packed.tensor(id).unwrap();
+            assert_eq!(
+                (tensor.dtype, &tensor.shape),
+                (TensorType::HfPacked, &master.tensor(id).unwrap().shape)
+            );
+            assert_eq!(tensor.bytes().len() * 4, tensor.shape.iter().product::<usize>());
+            let weights = master.tensor(id).unwrap();
+            let mean = b158_kernels::ternarize::absmean(b158_kernels::Isa::best(), weights.dense().unwrap());
+            let ratio = packed.scale(id).unwrap().unwrap() / mean.unwrap();
+            assert!((ratio - 1.0).abs() <= 1.0 / 256.0, "{name} {}: {ratio}", tensor.name);
+        }
     }
 }
 
@@ -196,7 +212,11 @@ fn configs_of_published_models() {
     let large = large.unwrap();
     assert_eq!((large.architecture, large.layers, large.head_dim), (Architecture::BitNet1bitLlm, 24, 96));
     assert!(large.tied_embeddings && large.ternary_linears);
-    for packed in ["bitnet-b1.58-2B-4T", "Llama3-8B-1.58-100B-tokens"] {
-        assert!(matches!(read(packed).unwrap(), Err(Error::Unsupported { .. })), "{packed}");
+    for (packed, architecture) in [
+        ("bitnet-b1.58-2B-4T", Architecture::BitNet2B4T),
+        ("Llama3-8B-1.58-100B-tokens", Architecture::Llama),
+    ] {
+        let config = read(packed).unwrap().unwrap();
+        assert_eq!((config.architecture, config.ternary_linears), (architecture, true), "{packed}");
     }
 }

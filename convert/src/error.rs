@@ -48,6 +48,16 @@ pub enum Error {
         /// Its type.
         dtype: &'static str,
     },
+    /// Packed bytes that are not ternary codes.
+    #[error("{}: tensor `{tensor}`: {reason}", file.display())]
+    Packed {
+        /// The source's file.
+        file: PathBuf,
+        /// The tensor's name in the source.
+        tensor: String,
+        /// What is wrong with it, and the remedy.
+        reason: String,
+    },
     /// A tensor holds NaN or infinity.
     #[error(
         "{}: tensor `{tensor}`: element {index} is not a finite number\nhint: the checkpoint is damaged or its training diverged; download it again or use an earlier one",

@@ -174,7 +174,7 @@ fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Meta
 }
 
 fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
-    if !matches!(source.dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) {
+    if source.dtype.ternary().is_some() {
         return Err(Error::AlreadyPacked {
             file: source.file().to_owned(),
             tensor: source.name.clone(),

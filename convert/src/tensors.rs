@@ -1,7 +1,7 @@
 //! One source tensor as the output holds it.
 
-use b158_checkpoint::{Checkpoint, Tensor, TensorId, rope_permutation};
-use b158_kernels::ternarize;
+use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, rope_permutation};
+use b158_kernels::{packing::hf, ternarize};
 use half::f16;
 use rayon::prelude::*;
 
@@ -14,14 +14,24 @@ pub(crate) struct Ternary {
     pub(crate) scale: f32,
 }
 
-/// Ternarizes a linear layer by the scheme.
+/// The codes of a linear layer: its own if it is packed, otherwise ternarized by the scheme.
 pub(crate) fn ternarize(checkpoint: &Checkpoint, id: TensorId, options: &Options) -> Result<Ternary, Error> {
     let tensor = checkpoint.tensor(id)?;
     let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-    let weights = tensor.dense()?;
-    let scale = ternarize::absmean(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
     let mut codes = vec![0; rows * cols];
-    ternarize::ternarize(options.isa, weights, scale, &mut codes);
+    let scale = if tensor.dtype == TensorType::HfPacked {
+        hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| Error::Packed {
+            file: tensor.file().to_owned(),
+            tensor: tensor.name.clone(),
+            reason: e.to_string(),
+        })?;
+        checkpoint.scale(id)?.unwrap_or(1.0)
+    } else {
+        let weights = tensor.dense()?;
+        let scale = ternarize::absmean(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
+        ternarize::ternarize(options.isa, weights, scale, &mut codes);
+        scale
+    };
     if let Some(source_rows) = rope_permutation(checkpoint.config(), id) {
         codes = source_rows.iter().flat_map(|row| &codes[row * cols..][..cols]).copied().collect();
     }

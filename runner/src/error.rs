@@ -22,13 +22,13 @@ pub enum Error {
         index: usize,
     },
     /// Packed codes that are not ternary, or blocks with different scales.
-    #[error("{}: tensor `{tensor}`: {reason}\nhint: convert the original checkpoint again", file.display())]
+    #[error("{}: tensor `{tensor}`: {reason}", file.display())]
     Packed {
         /// The checkpoint.
         file: PathBuf,
         /// The tensor's name in the file.
         tensor: String,
-        /// What is wrong with it.
+        /// What is wrong with it, and the remedy.
         reason: String,
     },
     /// An activation became NaN or infinite.

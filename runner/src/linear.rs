@@ -3,7 +3,7 @@
 use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType};
 use b158_kernels::{
     Isa, dense,
-    packing::TernaryFormat,
+    packing::{TernaryFormat, hf},
     quantize::{Int8Rows, NonFinite},
     ternarize,
     ternary::TernaryMatrix,
@@ -28,6 +28,7 @@ impl Linear {
         let format = match tensor.dtype {
             TensorType::Tq1_0 => TernaryFormat::Tq1_0,
             TensorType::Tq2_0 => TernaryFormat::Tq2_0,
+            TensorType::HfPacked => return Self::unpack(checkpoint, id, &tensor),
             TensorType::F32 | TensorType::F16 | TensorType::Bf16 => {
                 if id.is_linear() && checkpoint.config().ternary_linears {
                     return Self::ternarize(&tensor, isa);
@@ -45,6 +46,19 @@ impl Linear {
         // Where the file has a scale tensor its block scales are 1, so the product is exact.
         let scale = checkpoint.scale(id)?.map_or(block_scale, |scale| scale * block_scale);
         Ok(Self::Ternary { matrix, scale })
+    }
+
+    /// transformers' packed weights, whose scale is a tensor of its own.
+    fn unpack(checkpoint: &Checkpoint, id: TensorId, tensor: &Tensor) -> Result<Self, Error> {
+        let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
+        let mut codes = vec![0i8; rows * cols];
+        hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| Error::Packed {
+            file: tensor.file().to_owned(),
+            tensor: tensor.name.clone(),
+            reason: e.to_string(),
+        })?;
+        let scale = checkpoint.scale(id)?.unwrap_or(1.0);
+        Ok(Self::Ternary { matrix: TernaryMatrix::from_codes(rows, cols, &codes), scale })
     }
 
     fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {

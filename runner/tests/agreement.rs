@@ -9,7 +9,14 @@ use b158_runner::{GenerateOptions, Model, Session, generate, score};
 use common::{Prompt, load, oracle, prompts};
 
 const LLAMAS: [&str; 3] = ["llama-gqa-f16", "llama-gqa-bf16-sharded", "tiny-llama-f16"];
-const TERNARY: [&str; 3] = ["b158-1bitllm-f16", "tiny-b158-f16", "bitnet-2b4t-bf16"];
+const TERNARY: [&str; 5] = [
+    "b158-1bitllm-f16",
+    "tiny-b158-f16",
+    "bitnet-2b4t-bf16",
+    // Packed by transformers, in both conventions of the scale.
+    "bitnet-2b4t-packed-autobitlinear",
+    "bitnet-2b4t-packed-bitlinear",
+];
 
 fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());

@@ -17,8 +17,18 @@ use serde_json::{Map, Value};
 use super::{Activation, Architecture, ModelConfig};
 use crate::{Error, error::printable};
 
-/// See [`ModelConfig::from_json`].
-pub(super) fn parse(file: &Path, json: &[u8]) -> Result<ModelConfig, Error> {
+/// How the scales of packed weights are meant (`linear_class` in transformers' `BitNetQuantConfig`).
+/// The two are each other's inverse, and nothing else in a checkpoint tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScaleConvention {
+    /// `autobitlinear`: the product is multiplied by `weight_scale`.
+    Multiply,
+    /// `bitlinear`, the default: the product is divided by `weight_scale`.
+    Divide,
+}
+
+/// See [`ModelConfig::from_json`]; with the convention of packed weights, if they are packed.
+pub(crate) fn parse(file: &Path, json: &[u8]) -> Result<(ModelConfig, Option<ScaleConvention>), Error> {
     let object = object(file, json)?;
     let keys = Keys { file, object: &object };
     let architecture = architecture(&keys)?;
@@ -40,6 +50,7 @@ pub(super) fn parse(file: &Path, json: &[u8]) -> Result<ModelConfig, Error> {
             );
         }
     };
+    let quantization = quantization(&keys)?;
     let mut config = ModelConfig {
         architecture,
         hidden_size,
@@ -56,14 +67,25 @@ pub(super) fn parse(file: &Path, json: &[u8]) -> Result<ModelConfig, Error> {
         activation: activation(&keys, architecture)?,
         tied_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(false),
         sub_norms: is_bitnet,
-        // After `quantization`, which refuses packed weights: a BitNet that is left is a master.
-        ternary_linears: quantization(&keys)? || is_bitnet,
+        ternary_linears: quantization.is_some() || is_bitnet,
         bos_token: keys.token("bos_token_id")?,
         eos_tokens: keys.tokens("eos_token_id")?,
     };
     config.normalize_eos();
     config.validate(file)?;
-    Ok(config)
+    let packed = match quantization {
+        Some(Quantization::Packed(convention)) => Some(convention),
+        Some(Quantization::Master) | None => None,
+    };
+    Ok((config, packed))
+}
+
+/// What the quantization entries say about the linear layers.
+enum Quantization {
+    /// Full-precision weights, ternary when they run.
+    Master,
+    /// Four codes a byte.
+    Packed(ScaleConvention),
 }
 
 /// The ending tokens of generation_config.json.
@@ -135,14 +157,14 @@ fn rope_theta(keys: &Keys, architecture: Architecture) -> Result<f64, Error> {
     Ok(theta.unwrap_or(if architecture == Architecture::BitNet2B4T { 500_000.0 } else { 10_000.0 }))
 }
 
-/// Whether the linear layers are BitLinear according to the quantization entries.
-fn quantization(keys: &Keys) -> Result<bool, Error> {
+/// The quantization entries, if there are any.
+fn quantization(keys: &Keys) -> Result<Option<Quantization>, Error> {
     for (key, value) in [("weight_bits", 1), ("input_bits", 8)] {
         if keys.size(key)?.is_some_and(|bits| bits != value) {
             return Err(keys.bad(key, "supported are ternary weights (weight_bits 1) and int8 activations"));
         }
     }
-    let Some(value) = keys.get("quantization_config") else { return Ok(false) };
+    let Some(value) = keys.get("quantization_config") else { return Ok(None) };
     let Some(object) = value.as_object() else {
         return Err(keys.bad("quantization_config", "it must be null or an object"));
     };
@@ -153,16 +175,17 @@ fn quantization(keys: &Keys) -> Result<bool, Error> {
         return Err(Error::unsupported(keys.file, feature, "use the model's full-precision checkpoint"));
     }
     // Offline is transformers' default: the weights are packed, four codes a byte.
-    if quantization.get("quantization_mode").is_none_or(|mode| mode != "online") {
-        return Err(packed_uint8(keys.file));
+    if quantization.get("quantization_mode").is_some_and(|mode| mode == "online") {
+        return Ok(Some(Quantization::Master));
     }
-    Ok(true)
-}
-
-/// The error for transformers' packed ternary weights.
-pub(crate) fn packed_uint8(file: &Path) -> Error {
-    let hint = "use the full-precision master (for 2B4T: microsoft/bitnet-b1.58-2B-4T-bf16)";
-    Error::unsupported(file, "a checkpoint of packed uint8 ternary weights", hint)
+    let convention = match quantization.get("linear_class").map(Value::as_str) {
+        None | Some(Some("bitlinear")) => ScaleConvention::Divide,
+        Some(Some("autobitlinear")) => ScaleConvention::Multiply,
+        Some(_) => {
+            return Err(quantization.bad("linear_class", "it must be \"bitlinear\" or \"autobitlinear\""));
+        }
+    };
+    Ok(Some(Quantization::Packed(convention)))
 }
 
 /// A value on one line, cut to a length that fits a message.
@@ -244,13 +267,15 @@ mod tests {
         })
     }
 
-    fn parse_with(changes: &Value) -> Result<ModelConfig, Error> {
+    /// The base with some keys changed.
+    fn with(changes: &Value) -> Value {
         let mut config = base();
-        let object = config.as_object_mut().unwrap();
-        for (key, value) in changes.as_object().unwrap() {
-            object.insert(key.clone(), value.clone());
-        }
-        parse(Path::new("config.json"), config.to_string().as_bytes())
+        config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        config
+    }
+
+    fn parse_with(changes: &Value) -> Result<ModelConfig, Error> {
+        parse(Path::new("config.json"), with(changes).to_string().as_bytes()).map(|(config, _)| config)
     }
 
     #[test]
@@ -300,16 +325,31 @@ mod tests {
             json!({"attention_bias": true}),
             json!({"mlp_bias": true}),
             json!({"quantization_config": {"quant_method": "gptq"}}),
-            json!({"quantization_config": {"quant_method": "bitnet"}}),
-            json!({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "offline"}}),
         ] {
             assert!(matches!(parse_with(&changes), Err(Error::Unsupported { .. })));
         }
-        let online =
-            json!({"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}});
-        assert!(parse_with(&online).unwrap().ternary_linears);
         assert!(parse_with(&json!({"hidden_act": "gelu"})).is_err());
         assert!(parse_with(&json!({"weight_bits": 2})).is_err());
+    }
+
+    #[test]
+    fn packed_weights_have_one_of_two_conventions() {
+        let packed = |changes: Value| {
+            let mut quantization = json!({"quant_method": "bitnet"});
+            quantization.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            let config = with(&json!({"quantization_config": quantization}));
+            let (config, packed) = parse(Path::new("config.json"), config.to_string().as_bytes())?;
+            assert!(config.ternary_linears);
+            Ok::<_, Error>(packed)
+        };
+        // transformers' defaults: offline, bitlinear.
+        assert_eq!(packed(json!({})).unwrap(), Some(ScaleConvention::Divide));
+        assert_eq!(packed(json!({"linear_class": "bitlinear"})).unwrap(), Some(ScaleConvention::Divide));
+        let multiply = json!({"linear_class": "autobitlinear", "quantization_mode": "offline"});
+        assert_eq!(packed(multiply).unwrap(), Some(ScaleConvention::Multiply));
+        assert_eq!(packed(json!({"quantization_mode": "online"})).unwrap(), None);
+        assert!(packed(json!({"linear_class": "linear"})).is_err());
+        assert!(packed(json!({"linear_class": 3})).is_err());
     }
 
     #[test]

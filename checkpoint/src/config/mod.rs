@@ -5,7 +5,7 @@
 
 mod hugging_face;
 
-pub(crate) use hugging_face::packed_uint8;
+pub(crate) use hugging_face::{ScaleConvention, parse as parse_hugging_face};
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -120,7 +120,7 @@ impl ModelConfig {
     /// Not JSON, missing keys, values outside their range, and every feature that would change the
     /// results if it were ignored (biases, rotary scaling, foreign quantization).
     pub fn from_json(file: &Path, json: &[u8]) -> Result<Self, Error> {
-        hugging_face::parse(file, json)
+        hugging_face::parse(file, json).map(|(config, _)| config)
     }
 
     /// Adds the ending tokens of generation_config.json, which chat models list there only.

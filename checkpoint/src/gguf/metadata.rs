@@ -69,6 +69,8 @@ fn file_type(linears: TensorType) -> u32 {
         TensorType::Bf16 => 32,
         TensorType::Tq1_0 => 36,
         TensorType::Tq2_0 => 37,
+        // No type of GGUF files: `LLAMA_FTYPE_GUESSED`.
+        TensorType::HfPacked => 1024,
     }
 }
 

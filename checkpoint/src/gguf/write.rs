@@ -63,6 +63,9 @@ impl GgufPlan {
                     shape.len()
                 ));
             }
+            if dtype.gguf_id().is_none() {
+                return refuse(format!("GGUF has no type {dtype}, which tensor `{name}` has"));
+            }
             match dtype.byte_len(shape) {
                 // Far below the largest offset, so that sums of padded sizes cannot overflow.
                 Some(len) if (1..1 << 48).contains(&len) => sized.push(len),
@@ -113,7 +116,8 @@ fn encode_header(metadata: &[(String, Value<'_>)], tensors: &[(TensorInfo, u64)]
         for &size in shape.iter().rev() {
             out.extend((size as u64).to_le_bytes());
         }
-        out.extend(dtype.gguf_id().to_le_bytes());
+        let id = dtype.gguf_id().expect("the plan checked the types");
+        out.extend(id.to_le_bytes());
         out.extend(offset.to_le_bytes());
         offset += padded(*len);
     }

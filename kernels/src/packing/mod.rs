@@ -1,8 +1,10 @@
-//! Ternary codes as GGUF files hold them: blocks of 256 codes along a row, with an f16 scale.
+//! Ternary codes as files hold them. In GGUF: blocks of 256 codes along a row, with an f16 scale.
+//! In transformers' checkpoints: [`hf`].
 //!
 //! A weight is `scale * code`; a stored trit is `code + 1`, so 0, 1 or 2. The layouts are those of
 //! llama.cpp's `block_tq1_0` and `block_tq2_0` (`ggml-common.h`, `ggml-quants.c`).
 
+pub mod hf;
 pub mod tq1_0;
 pub mod tq2_0;
 
