@@ -28,7 +28,7 @@ pub(crate) fn ternarize(checkpoint: &Checkpoint, id: TensorId, options: &Options
         checkpoint.scale(id)?.unwrap_or(1.0)
     } else {
         let weights = tensor.dense()?;
-        let scale = ternarize::absmean(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
+        let scale = ternarize::scale(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
         ternarize::ternarize(options.isa, weights, scale, &mut codes);
         scale
     };

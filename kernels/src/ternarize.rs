@@ -49,6 +49,34 @@ pub fn absmean(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
     Ok((mean as f32).max(MIN_MEAN))
 }
 
+/// The scale of a tensor, whatever it is stored as: the magnitude of weights that are ternary already
+/// (0 and one magnitude, as a dequantized file has them), otherwise [`absmean`], the scale of a master.
+///
+/// The mean of weights that are ternary already is smaller than their scale by the share of zeros.
+///
+/// # Errors
+/// The first NaN or infinity.
+pub fn scale(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
+    match only_magnitude(w) {
+        Some(magnitude) if magnitude >= MIN_MEAN && magnitude.is_finite() => Ok(magnitude),
+        _ => absmean(isa, w),
+    }
+}
+
+/// The magnitude that all weights but zeros have. Few weights of a master are enough to tell.
+fn only_magnitude(w: DenseSlice) -> Option<f32> {
+    let chunks = w.len().div_ceil(CHUNK);
+    let magnitudes = |chunk: usize| {
+        let range = chunk * CHUNK..w.len().min((chunk + 1) * CHUNK);
+        let mut wide = vec![0.0; range.len()];
+        w.range(range).to_f32(&mut wide);
+        wide.into_iter().map(f32::abs).filter(|&m| m != 0.0)
+    };
+    let magnitude = (0..chunks).find_map(|chunk| magnitudes(chunk).next())?;
+    let same = |chunk| magnitudes(chunk).all(|m| m == magnitude);
+    (same(0) && (1..chunks).into_par_iter().all(same)).then_some(magnitude)
+}
+
 /// The first NaN or infinity.
 pub fn first_non_finite(w: DenseSlice) -> Option<usize> {
     with_slice!(w, w => w.par_chunks(CHUNK).enumerate().find_map_first(|(i, chunk)| {
@@ -202,6 +230,35 @@ mod tests {
         check(&[0.0; 33]);
         check(&[0.25; 20]);
         check(&[1.0, -1.0, 0.5, -0.5, 1.5, 1e-30, -6e4]);
+    }
+
+    #[test]
+    fn weights_that_are_ternary_already_keep_their_scale() {
+        let mut random = Random::new(7);
+        for magnitude in [0.25f32, 1.0, 0.017] {
+            let magnitude = f16::from_f32(magnitude);
+            let codes = random.codes(CHUNK + 100);
+            let w: Vec<f16> =
+                codes.iter().map(|&c| f16::from_f32(f32::from(c) * magnitude.to_f32())).collect();
+            for isa in Isa::available() {
+                let found = scale(isa, DenseSlice::F16(&w)).unwrap();
+                assert_eq!(found, magnitude.to_f32());
+                let mut again = vec![9; codes.len()];
+                ternarize(isa, DenseSlice::F16(&w), found, &mut again);
+                assert_eq!(again, codes);
+            }
+        }
+        // One other magnitude, at the very end, makes a master.
+        let mut w = vec![0.5f32; CHUNK + 100];
+        *w.last_mut().unwrap() = 0.25;
+        let w = DenseSlice::F32(&w);
+        assert_eq!(scale(Isa::best(), w), absmean(Isa::best(), w));
+        for w in [&[][..], &[0.0; 5], &[1e-9; 5]] {
+            let w = DenseSlice::F32(w);
+            assert_eq!(scale(Isa::best(), w), absmean(Isa::best(), w));
+        }
+        assert_eq!(scale(Isa::best(), DenseSlice::F32(&[f32::NAN; 3])), Err(NonFinite { index: 0 }));
+        assert_eq!(scale(Isa::best(), DenseSlice::F32(&[f32::INFINITY; 3])), Err(NonFinite { index: 0 }));
     }
 
     #[test]

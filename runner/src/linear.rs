@@ -64,7 +64,7 @@ impl Linear {
     fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
         let weights = tensor.dense()?;
-        let scale = ternarize::absmean(isa, weights).map_err(|e| Error::NonFiniteWeight {
+        let scale = ternarize::scale(isa, weights).map_err(|e| Error::NonFiniteWeight {
             file: tensor.file().to_owned(),
             tensor: tensor.name.clone(),
             index: e.index,
