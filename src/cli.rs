@@ -58,7 +58,7 @@ impl Default for Command {
 
 #[derive(Args)]
 pub struct ConvertArgs {
-    /// Hugging Face directory, or a .safetensors file beside its config.json
+    /// Hugging Face directory, a .safetensors file beside its config.json, or a .gguf file
     pub source: PathBuf,
     /// The file to write, ending in .gguf
     #[arg(short, long, value_name = "FILE.gguf", value_parser = |name: &str| with_extension(name, "gguf"))]
@@ -66,7 +66,7 @@ pub struct ConvertArgs {
     /// Packed format: tq1_0 (1.6875 bits a weight) or tq2_0 (2.0625)
     #[arg(long, value_name = "FORMAT")]
     pub to: Format,
-    /// How weights become ternary
+    /// How full-precision weights become ternary; packed codes and scales stay as they are
     #[arg(long, default_value = "absmean", value_name = "SCHEME")]
     pub scheme: Scheme,
     /// Read the written file back and prove every code and scale

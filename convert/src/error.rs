@@ -35,19 +35,6 @@ pub enum Error {
         /// Weights of one block.
         block: usize,
     },
-    /// Linear layers that are packed already.
-    #[error(
-        "{}: tensor `{tensor}` is {dtype}, not full precision\nhint: convert the full-precision checkpoint that this file was made from",
-        file.display()
-    )]
-    AlreadyPacked {
-        /// The source's file.
-        file: PathBuf,
-        /// The tensor's name in the source.
-        tensor: String,
-        /// Its type.
-        dtype: &'static str,
-    },
     /// Packed bytes that are not ternary codes.
     #[error("{}: tensor `{tensor}`: {reason}", file.display())]
     Packed {

@@ -1,10 +1,10 @@
-//! Full-precision checkpoints of b1.58 models to packed ternary files.
+//! Checkpoints of b1.58 models, full-precision or packed, to packed ternary files.
 //!
 //! ```text
 //! checkpoint ─► plan (names, types, sizes; everything that can be refused is refused here)
 //!                 │
 //!                 ▼            one tensor at a time
-//!              header ─► ternarize ─► pack ─► write ─► … ─► sync ─► rename to the final name
+//!              header ─► ternarize or unpack ─► pack ─► write ─► … ─► sync ─► rename to the final name
 //! ```
 //!
 //! - [`convert()`] writes a file, tensor by tensor, beside its final name, and renames it when it is whole.

@@ -155,9 +155,12 @@ fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Meta
         Err(CheckpointError::NoTokenizer { .. }) => None,
         other => Some(other?),
     };
+    let is_dense = |id: &TensorId| checkpoint.tensor(*id).is_ok_and(|t| t.dtype.dense().is_some());
+    let ternarizes = checkpoint.tensor_ids().iter().filter(|id| id.is_linear()).any(is_dense);
     let provenance = [
         ("b158.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("b158.scheme", options.scheme.name().to_owned()),
+        // Packed codes are copied.
+        ("b158.scheme", if ternarizes { options.scheme.name() } else { "none" }.to_owned()),
         ("b158.source.sha256", source_digest::sha256(checkpoint.files())?),
     ];
     let name = checkpoint.path().file_stem().map_or("model".into(), |name| name.to_string_lossy());
@@ -174,13 +177,6 @@ fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Meta
 }
 
 fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
-    if source.dtype.ternary().is_some() {
-        return Err(Error::AlreadyPacked {
-            file: source.file().to_owned(),
-            tensor: source.name.clone(),
-            dtype: source.dtype.name(),
-        });
-    }
     let (cols, block) = (source.shape[1], format.packing().block());
     if cols % block != 0 {
         return Err(Error::RowLength {

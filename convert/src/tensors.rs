@@ -1,7 +1,11 @@
 //! One source tensor as the output holds it.
 
 use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, rope_permutation};
-use b158_kernels::{packing::hf, ternarize};
+use b158_kernels::{
+    packing::{TernaryFormat, hf},
+    ternarize,
+    ternary::TernaryMatrix,
+};
 use half::f16;
 use rayon::prelude::*;
 
@@ -15,27 +19,48 @@ pub(crate) struct Ternary {
 }
 
 /// The codes of a linear layer: its own if it is packed, otherwise ternarized by the scheme.
-pub(crate) fn ternarize(checkpoint: &Checkpoint, id: TensorId, options: &Options) -> Result<Ternary, Error> {
+pub(crate) fn ternary(checkpoint: &Checkpoint, id: TensorId, options: &Options) -> Result<Ternary, Error> {
     let tensor = checkpoint.tensor(id)?;
     let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
     let mut codes = vec![0; rows * cols];
-    let scale = if tensor.dtype == TensorType::HfPacked {
-        hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| Error::Packed {
-            file: tensor.file().to_owned(),
-            tensor: tensor.name.clone(),
-            reason: e.to_string(),
-        })?;
-        checkpoint.scale(id)?.unwrap_or(1.0)
-    } else {
-        let weights = tensor.dense()?;
-        let scale = ternarize::scale(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
-        ternarize::ternarize(options.isa, weights, scale, &mut codes);
-        scale
+    let scale = match tensor.dtype {
+        TensorType::F32 | TensorType::F16 | TensorType::Bf16 => {
+            let weights = tensor.dense()?;
+            let scale = ternarize::scale(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
+            ternarize::ternarize(options.isa, weights, scale, &mut codes);
+            scale
+        }
+        TensorType::HfPacked => {
+            hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| packed(&tensor, &e))?;
+            checkpoint.scale(id)?.unwrap_or(1.0)
+        }
+        TensorType::Tq1_0 => blocks(checkpoint, id, &tensor, TernaryFormat::Tq1_0, &mut codes)?,
+        TensorType::Tq2_0 => blocks(checkpoint, id, &tensor, TernaryFormat::Tq2_0, &mut codes)?,
     };
     if let Some(source_rows) = rope_permutation(checkpoint.config(), id) {
         codes = source_rows.iter().flat_map(|row| &codes[row * cols..][..cols]).copied().collect();
     }
     Ok(Ternary { codes, cols, scale })
+}
+
+/// Unpacks GGUF blocks, which must share one scale; returns it, times the tensor's own.
+fn blocks(
+    checkpoint: &Checkpoint,
+    id: TensorId,
+    tensor: &Tensor,
+    format: TernaryFormat,
+    codes: &mut [i8],
+) -> Result<f32, Error> {
+    let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
+    let (matrix, block_scale) =
+        TernaryMatrix::from_packed(format, rows, cols, tensor.bytes()).map_err(|e| packed(tensor, &e))?;
+    codes.par_chunks_exact_mut(cols).enumerate().for_each(|(row, codes)| matrix.codes_row(row, codes));
+    Ok(checkpoint.scale(id)?.map_or(block_scale, |scale| scale * block_scale))
+}
+
+fn packed(tensor: &Tensor, error: &dyn std::error::Error) -> Error {
+    let (file, tensor) = (tensor.file().to_owned(), tensor.name.clone());
+    Error::Packed { file, tensor, reason: error.to_string() }
 }
 
 /// Packs codes row by row, with block scales of 1.

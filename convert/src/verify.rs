@@ -36,7 +36,7 @@ pub fn verify(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Resu
             |difference| Error::Verification { file: output.to_owned(), tensor: id.gguf_name(), difference };
         match step {
             Step::Ternary(_) => {
-                let expected = tensors::ternarize(checkpoint, id, options)?;
+                let expected = tensors::ternary(checkpoint, id, options)?;
                 let scale = written.scale(id)?;
                 if scale.map(f32::to_bits) != Some(expected.scale.to_bits()) {
                     return Err(differs(format!("the scale is {scale:?}, not {}", expected.scale)));

@@ -74,7 +74,7 @@ pub fn convert(
     for (done, step) in steps.iter().enumerate() {
         match *step {
             Step::Ternary(id) => {
-                let ternary = tensors::ternarize(checkpoint, id, options)?;
+                let ternary = tensors::ternary(checkpoint, id, options)?;
                 let packed = tensors::pack(&ternary, options.format);
                 data.write_tensor(&id.gguf_name(), &packed).map_err(write_error)?;
                 let scale = ternary.scale.to_le_bytes();
