@@ -20,6 +20,7 @@ pub struct Cli {
 
 /// Options of every verb.
 #[derive(Args)]
+#[command(next_help_heading = "Options of every verb")]
 pub struct Global {
     /// Print one JSON document on standard output
     #[arg(long, global = true)]
@@ -66,7 +67,7 @@ pub struct ConvertArgs {
     /// Packed format: tq1_0 (1.6875 bits a weight) or tq2_0 (2.0625)
     #[arg(long, value_name = "FORMAT")]
     pub to: Format,
-    /// How full-precision weights become ternary; packed codes and scales stay as they are
+    /// How full-precision weights become ternary: absmean; packed codes and scales stay as they are
     #[arg(long, default_value = "absmean", value_name = "SCHEME")]
     pub scheme: Scheme,
     /// Read the written file back and prove every code and scale
@@ -78,14 +79,14 @@ pub struct ConvertArgs {
 pub struct RunArgs {
     /// Hugging Face directory, .safetensors or .gguf
     pub model: PathBuf,
-    /// The text to continue
+    /// The text to continue; only the continuation is printed
     #[arg(short, long)]
     pub prompt: String,
     /// New tokens at most
     #[arg(short = 'n', long, default_value_t = 128, value_name = "N")]
     pub max_tokens: usize,
     /// Temperature; 0 takes the most probable token
-    #[arg(long = "temp", default_value_t = 0.0, value_name = "T")]
+    #[arg(long = "temp", default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
     pub temperature: f64,
     /// Choose among the K most probable tokens; 0: among all
     #[arg(long, default_value_t = 0, value_name = "K")]
@@ -115,25 +116,19 @@ pub struct LogitsArgs {
 
 #[derive(Args)]
 pub struct EvalArgs {
-    /// Suite file: models, tasks, limits and margins
+    /// Suite file: models, tasks, limits and margins (ci/suites/desk.yaml is one); its paths are relative to it
     #[arg(required_unless_present = "models", conflicts_with = "models")]
     pub suite: Option<PathBuf>,
     /// A model to evaluate, instead of a suite (repeat for several)
     #[arg(long = "model", value_name = "NAME=PATH", value_parser = name_and_path)]
     pub models: Vec<(String, PathBuf)>,
-    /// Tasks, separated by commas
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "TASKS",
-        requires = "models",
-        required_unless_present = "suite"
-    )]
+    /// Tasks, separated by commas; with a suite, instead of its tasks
+    #[arg(long, value_delimiter = ',', value_name = "TASKS", required_unless_present = "suite")]
     pub tasks: Vec<String>,
     /// Folder for results.json and samples.parquet
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl
+    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: small embedded fixtures]
     #[arg(long, env = "B158_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder with more task files (.yaml)
@@ -150,12 +145,12 @@ pub struct CompareArgs {
     pub base: String,
     /// Results of the candidate, likewise
     pub candidate: String,
-    /// The largest perplexity ratio that still is parity
-    #[arg(long, default_value_t = 1.02, value_name = "RATIO")]
-    pub perplexity_ratio: f64,
-    /// The largest loss of accuracy that still is parity: 0.01 is one point
-    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
-    pub accuracy: f64,
+    /// The largest perplexity ratio that still is parity [default: the suite's, or 1.02]
+    #[arg(long, value_name = "RATIO")]
+    pub perplexity_ratio: Option<f64>,
+    /// The largest loss of accuracy that still is parity: 0.01 is one point [default: the suite's, or 0.01]
+    #[arg(long, value_name = "SHARE")]
+    pub accuracy: Option<f64>,
     /// Exit with 3 unless the verdict is this one
     #[arg(long, value_name = "VERDICT")]
     pub require: Option<Required>,
@@ -190,16 +185,22 @@ pub struct ReproduceArgs {
     /// Folder for the converted models, the results and the report
     #[arg(short, long, default_value = DEFAULT_OUTPUT, value_name = "DIR")]
     pub output: PathBuf,
-    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl
+    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: small embedded fixtures]
     #[arg(long, env = "B158_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Folder with more task files (.yaml)
+    #[arg(long, value_name = "DIR")]
+    pub task_dir: Option<PathBuf>,
+    /// Only the first N documents of each task
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
 }
 
 const DEFAULT_OUTPUT: &str = "target/b158";
 
 impl Default for ReproduceArgs {
     fn default() -> Self {
-        Self { suite: None, output: DEFAULT_OUTPUT.into(), data: None }
+        Self { suite: None, output: DEFAULT_OUTPUT.into(), data: None, task_dir: None, limit: None }
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: {source}\nhint: check that the path is right, readable, and on a disk with free space", file.display())]
+    #[error("{}: {source}\nhint: {}", file.display(), io_hint(source))]
     Io {
         /// The file.
         file: PathBuf,
@@ -235,6 +235,14 @@ pub enum Error {
         /// Which rule it would break.
         reason: String,
     },
+}
+
+fn io_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "check the path",
+        std::io::ErrorKind::PermissionDenied => "check the permissions",
+        _ => "check the path and the disk",
+    }
 }
 
 impl Error {

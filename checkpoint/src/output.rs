@@ -33,7 +33,7 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "the disk is full; free some space or choose another folder"
         }
-        io::ErrorKind::NotFound => "create the output's folder first",
+        io::ErrorKind::NotFound => "create that folder first",
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "choose another name"
         }
@@ -64,6 +64,9 @@ impl OutputFile {
                 return Err(error(io::Error::new(io::ErrorKind::AlreadyExists, "it is no ordinary file")));
             }
             _ => {}
+        }
+        if !folder(path).is_dir() {
+            return Err(error(io::Error::new(io::ErrorKind::NotFound, "its folder does not exist")));
         }
         // The system's error would name the partial file.
         let partial = begin(path).map_err(|e| error(e.kind().into()))?;

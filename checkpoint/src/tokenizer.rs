@@ -77,6 +77,18 @@ impl Tokenizer {
         DecodeStream { tokenizer: self, skip_special, ids: Vec::new(), shown_ids: 0, shown: String::new() }
     }
 
+    /// The same, where `before` came before: a text begins without the blank that its first token
+    /// carries, a continuation does not.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_stream_after(&self, before: &[u32], skip_special: bool) -> Result<DecodeStream<'_>, Error> {
+        // A character takes at most four tokens; some more for decoders that look further back.
+        let ids = before[before.len().saturating_sub(8)..].to_vec();
+        let shown = self.decode(&ids, skip_special)?;
+        Ok(DecodeStream { tokenizer: self, skip_special, shown_ids: ids.len(), ids, shown })
+    }
+
     /// The id of a token's exact text.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)

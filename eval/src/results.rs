@@ -3,6 +3,7 @@
 //! ```text
 //!   DIR/results.json      {
 //!                           "suite":   NAME,
+//!                           "margins": {"perplexity_ratio": 1.02, "accuracy": 0.01},
 //!                           "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
 //!                           "models":  {MODEL: a document in lm-eval's schema: results, configs, versions,
 //!                                       n-shot, higher_is_better, n-samples, config, and our digest},
@@ -28,6 +29,7 @@ use b158_datasets::table::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::compare::Margins;
 use crate::digest::digest;
 use crate::evaluate::Preset;
 use crate::metrics::{Corpus, MetricValue, accuracy};
@@ -214,6 +216,8 @@ impl ModelResults {
 /// The results of all models of a suite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SuiteResults {
+    /// What the suite fixed as parity, before the evaluation.
+    pub margins: Margins,
     /// The suite's name.
     pub suite: String,
     /// One entry per model, in the suite's order; names differ.
@@ -224,6 +228,7 @@ pub struct SuiteResults {
 #[derive(Deserialize)]
 struct ResultsFile {
     suite: String,
+    margins: Margins,
     models: Map<String, Value>,
     samples_sha256: String,
 }
@@ -250,6 +255,7 @@ impl SuiteResults {
         };
         json!({
             "suite": self.suite,
+            "margins": self.margins,
             "results": by_model(&ModelResults::metrics_json),
             "models": by_model(&ModelResults::to_json),
             "digest": by_model(&|m| json!(m.digest())),
@@ -325,7 +331,7 @@ impl SuiteResults {
             }
             models.push(model);
         }
-        Ok(Self { suite: file.suite, models })
+        Ok(Self { suite: file.suite, margins: file.margins, models })
     }
 }
 
@@ -387,6 +393,7 @@ pub(crate) mod tests {
             ]
         };
         SuiteResults {
+            margins: Margins::default(),
             suite: "desk".into(),
             models: vec![model("fp16", tasks(0.0)), model("b158", tasks(-0.25))],
         }
@@ -420,7 +427,7 @@ pub(crate) mod tests {
             message.replace(&dir.path().display().to_string(), "DIR")
         };
         insta::assert_snapshot!(message(whole[..200].to_owned()), @r"
-        DIR/results.json: not a results file: EOF while parsing an object at line 10 column 8
+        DIR/results.json: not a results file: EOF while parsing an object at line 12 column 2
         hint: evaluate again into an empty folder
         ");
         insta::assert_snapshot!(message(whole.replace("\"fp16\"", "\"fp8\"")), @r"

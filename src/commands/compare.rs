@@ -8,9 +8,12 @@ use b158_eval::{CompareOptions, Margins, ModelResults, SuiteResults, Verdict, co
 use crate::{ExitStatus, cli::CompareArgs, printer::Printer};
 
 pub fn run(args: &CompareArgs, printer: &Printer) -> Result<ExitStatus> {
-    let baseline = read(&args.base)?;
-    let candidate = read(&args.candidate)?;
-    let margins = Margins { perplexity_ratio: args.perplexity_ratio, accuracy: args.accuracy };
+    let (baseline, margins) = read(&args.base)?;
+    let (candidate, _) = read(&args.candidate)?;
+    let margins = Margins {
+        perplexity_ratio: args.perplexity_ratio.unwrap_or(margins.perplexity_ratio),
+        accuracy: args.accuracy.unwrap_or(margins.accuracy),
+    };
     let options = CompareOptions { margins, ..CompareOptions::default() };
     let parity = compare(&baseline, &candidate, &options)?;
     printer.result(&parity, || table::parity_table(&parity))?;
@@ -21,8 +24,8 @@ pub fn run(args: &CompareArgs, printer: &Printer) -> Result<ExitStatus> {
     Ok(if holds { ExitStatus::Success } else { ExitStatus::CheckFailed })
 }
 
-/// Reads `DIR` or `DIR:NAME`.
-fn read(argument: &str) -> Result<ModelResults> {
+/// Reads `DIR` or `DIR:NAME`, and the margins of the suite that it came from.
+fn read(argument: &str) -> Result<(ModelResults, Margins)> {
     let (folder, name) = match argument.rsplit_once(':') {
         // A folder whose own name has a colon is taken as it is.
         Some((folder, name)) if !Path::new(argument).is_dir() => (folder, Some(name)),
@@ -38,7 +41,7 @@ fn read(argument: &str) -> Result<ModelResults> {
         }
     };
     match found {
-        Some(index) => Ok(results.models.swap_remove(index)),
+        Some(index) => Ok((results.models.swap_remove(index), results.margins)),
         None => bail!("{folder}: no results of `{}`\nhint: it has {names}", name.unwrap_or_default()),
     }
 }

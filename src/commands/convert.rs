@@ -17,9 +17,15 @@ struct Output {
     verified: Option<Verified>,
 }
 
+/// What most people try first, and what comes of it.
+const FULL_PRECISION: &str = "warning: this model was not trained with ternary weights; ternarized afterwards, a model usually loses most of its quality. Evaluate it before use";
+
 pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let options = Options { format: args.to, scheme: args.scheme, isa };
     let checkpoint = Checkpoint::open(&args.source)?;
+    if !checkpoint.config().ternary_linears {
+        printer.note(FULL_PRECISION);
+    }
     let report = convert(&checkpoint, &args.output, &options)?;
     let verified =
         if args.verify { Some(b158_convert::verify(&checkpoint, &args.output, &options)?) } else { None };
@@ -54,7 +60,7 @@ fn text(output: &Output, args: &ConvertArgs) -> String {
     );
     if let Some(v) = output.verified {
         text += &format!(
-            "\nverified: {} codes, {} scales and {} other values equal the source's",
+            "\nverified: {} codes and {} scales in the file are those of the source's weights, {} other values are equal",
             v.codes, v.scales, v.values
         );
     }

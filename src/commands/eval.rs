@@ -17,14 +17,21 @@ use crate::{
     printer::Printer,
 };
 
+/// Nobody shall take the fixture for the benchmark of the same name.
+const FIXTURE: &str = "note: without --data, tasks use the embedded fixture of a few dozen documents, not the benchmarks of their names";
+
 pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let (suite, file) = match &args.suite {
         Some(file) => (Suite::read(file)?, file.as_path()),
         None => (from_arguments(args), Path::new("")),
     };
-    let suite = Suite { limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
+    let tasks = if args.tasks.is_empty() { suite.tasks } else { args.tasks.clone() };
+    let suite = Suite { tasks, limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
     let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
     create_folder(&args.output)?;
+    if args.data.is_none() {
+        printer.note(FIXTURE);
+    }
     let models = prepare(&suite, file, &args.output.join("models"), isa)?;
     let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
     results.write(&args.output)?;

@@ -51,8 +51,13 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
         None => (embedded::unpack(&args.output.join("desk"))?, Some(embedded::NOTICE)),
     };
     let suite = Suite::read(&file)?;
+    let suite = Suite { limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
+    if suite.models.len() > 1 && suite.baseline().is_none() {
+        let hint = "add `role: baseline` to the model that the others are compared with";
+        bail!("{}: no model has the role baseline\nhint: {hint}", file.display());
+    }
     create_folder(&args.output)?;
-    let tasks = find_tasks(&suite.tasks, None)?;
+    let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;
     let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
@@ -170,7 +175,8 @@ fn main_table(report: &Report, results: &SuiteResults) -> String {
         let model = results.model(&row.name).expect("every row was evaluated");
         cells.extend(accuracies.iter().map(|(task, metric)| value(model, task, *metric)));
         let parity = report.comparisons.iter().find(|p| p.candidate == row.name);
-        cells.push(parity.map_or("baseline".to_owned(), |p| p.verdict.name().to_owned()));
+        let alone = if report.comparisons.is_empty() { "-" } else { "baseline" };
+        cells.push(parity.map_or(alone, |p| p.verdict.name()).to_owned());
         cells
     });
     table::markdown(&header, &rows.collect::<Vec<_>>())

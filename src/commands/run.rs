@@ -38,7 +38,8 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let capacity = model.context().min(prompt.len().saturating_add(args.max_tokens));
     let mut session = Session::new(&model, capacity.max(prompt.len()))?;
     let mut text = String::new();
-    let mut stream = tokenizer.decode_stream(true);
+    // After the prompt: a token's text may depend on the one before it.
+    let mut stream = tokenizer.decode_stream_after(&prompt, true)?;
     let mut failed = None;
     let generation = generate(&mut session, &prompt, &options, |token| {
         let piece = stream.push(token).map_err(anyhow::Error::from).and_then(|piece| {
@@ -76,10 +77,12 @@ pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     };
     // In text mode all but the rest is out already.
     printer.result(&output, || rest)?;
+    let tokens = prompt.len() + generation.tokens.len();
     printer.note(&format!(
-        "{} + {} tokens in {seconds:.2} s ({stop})",
+        "{} prompt and {} new tokens in {seconds:.3} s, {:.0} tokens/s ({stop})",
         prompt.len(),
-        generation.tokens.len()
+        generation.tokens.len(),
+        tokens as f64 / seconds,
     ));
     Ok(ExitStatus::Success)
 }

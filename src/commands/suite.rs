@@ -66,7 +66,7 @@ pub fn evaluate_all(
         Ok(evaluate(&model, tasks, data, &options, &Bar::default())?)
     };
     let models = models.iter().map(evaluate_one).collect::<Result<_>>()?;
-    Ok(SuiteResults { suite: suite.suite.clone(), models })
+    Ok(SuiteResults { suite: suite.suite.clone(), margins: suite.margins, models })
 }
 
 /// Progress of an evaluation as a bar.
