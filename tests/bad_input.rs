@@ -106,6 +106,17 @@ fn misspelt_suite_key() {
 }
 
 #[test]
+fn suite_with_an_unknown_format() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let suite = folder.path().join("suite.yaml");
+    let text = "suite: mine\nmodels:\n  - {name: a, path: a, convert: q4}\ntasks: [arc_easy]\n";
+    fs::write(&suite, text).unwrap();
+    let mut command = b158();
+    command.arg("eval").arg(&suite).arg("-o").arg(folder.path().join("out")).env("B158_DATA", folder.path());
+    assert_snapshot!(transcript(&mut command, folder.path()));
+}
+
+#[test]
 fn a_folder_that_is_no_model() {
     let folder = tempfile::TempDir::new().unwrap();
     assert_snapshot!(convert(folder.path()));

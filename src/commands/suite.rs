@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Format, Options, Scheme};
 use b158_datasets::DataSource;
@@ -34,7 +34,8 @@ pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Res
         let Some(format) = &model.convert else {
             return Ok(Prepared { name, path: source, format: None });
         };
-        let format: Format = format.parse()?;
+        let format: Format =
+            format.parse().with_context(|| format!("{}: model `{name}`", suite_file.display()))?;
         let options = Options { format, scheme: Scheme::Absmean, isa };
         let path = folder.join(format!("{name}.{format}.gguf"));
         create_folder(folder)?;
