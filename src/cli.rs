@@ -128,6 +128,13 @@ pub struct EvalArgs {
     /// Folder for results.json and samples.parquet
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub documents: DocumentArgs,
+}
+
+/// Which documents `eval` and `reproduce` evaluate on.
+#[derive(Args, Default)]
+pub struct DocumentArgs {
     /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: small embedded fixtures]
     #[arg(long, env = "B158_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -185,22 +192,15 @@ pub struct ReproduceArgs {
     /// Folder for the converted models, the results and the report
     #[arg(short, long, default_value = DEFAULT_OUTPUT, value_name = "DIR")]
     pub output: PathBuf,
-    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: small embedded fixtures]
-    #[arg(long, env = "B158_DATA", value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Folder with more task files (.yaml)
-    #[arg(long, value_name = "DIR")]
-    pub task_dir: Option<PathBuf>,
-    /// Only the first N documents of each task
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub documents: DocumentArgs,
 }
 
 const DEFAULT_OUTPUT: &str = "target/b158";
 
 impl Default for ReproduceArgs {
     fn default() -> Self {
-        Self { suite: None, output: DEFAULT_OUTPUT.into(), data: None, task_dir: None, limit: None }
+        Self { suite: None, output: DEFAULT_OUTPUT.into(), documents: DocumentArgs::default() }
     }
 }
 

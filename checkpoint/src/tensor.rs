@@ -87,21 +87,15 @@ impl TensorType {
         }
     }
 
-    /// Storage per weight, scales included.
-    pub fn bits_per_weight(self) -> f64 {
-        let (bytes, weights) = self.block();
-        bytes as f64 * 8.0 / weights as f64
-    }
-
     /// Bytes of a tensor of that shape (rows first); `None` if the number overflows or the last
     /// dimension is not a whole number of blocks. The empty shape is a single element.
     pub fn byte_len(self, shape: &[usize]) -> Option<u64> {
-        let (bytes, weights) = self.block();
         if self == Self::HfPacked {
             let [rows, cols] = shape else { return None };
             let packed_rows = rows.is_multiple_of(QUARTERS).then_some(rows / QUARTERS)?;
             return packed_rows.checked_mul(*cols).map(|n| n as u64);
         }
+        let (bytes, weights) = self.block();
         let cols = shape.last().copied().unwrap_or(1) as u64;
         if !cols.is_multiple_of(weights) {
             return None;
@@ -122,7 +116,6 @@ impl TensorType {
     /// Bytes and weights of the smallest unit.
     fn block(self) -> (u64, u64) {
         match self.ternary() {
-            None if self == Self::HfPacked => (1, QUARTERS as u64),
             Some(format) => (format.block_bytes() as u64, format.block() as u64),
             None => (self.alignment() as u64, 1),
         }
@@ -219,14 +212,11 @@ mod tests {
 
     #[test]
     fn sizes() {
-        assert_eq!(TensorType::Tq1_0.bits_per_weight(), 1.6875);
-        assert_eq!(TensorType::Tq2_0.bits_per_weight(), 2.0625);
         assert_eq!(TensorType::F16.byte_len(&[3, 5]), Some(30));
         assert_eq!(TensorType::F32.byte_len(&[]), Some(4));
         assert_eq!(TensorType::Tq1_0.byte_len(&[3, 512]), Some(3 * 2 * 54));
         assert_eq!(TensorType::Tq2_0.byte_len(&[3, 100]), None);
         assert_eq!(TensorType::F16.byte_len(&[usize::MAX, 2]), None);
-        assert_eq!(TensorType::HfPacked.bits_per_weight(), 2.0);
         assert_eq!(TensorType::HfPacked.byte_len(&[8, 5]), Some(10));
         assert_eq!(TensorType::HfPacked.byte_len(&[9, 5]), None);
     }

@@ -16,7 +16,7 @@ pub(crate) enum Linear {
     /// Full precision: x stays f32.
     Dense { weight: Tensor, rows: usize, cols: usize },
     /// BitLinear (arXiv 2402.17764, equations 1 to 3): x is quantized to int8 per token, the product
-    /// is an exact integer, and one scale per output row of the product undoes both quantizations.
+    /// is an exact integer, and one factor per token undoes both quantizations.
     Ternary { matrix: TernaryMatrix, scale: f32 },
 }
 

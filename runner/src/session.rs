@@ -14,7 +14,7 @@ const PREFILL_TILE: usize = 256;
 /// Rows of logits in memory: 16 MB at 128k words, and enough rows to share the head's weights.
 const HEAD_TILE: usize = 32;
 
-/// A sequence in progress. Cheap to make for a short capacity, never shared between threads.
+/// A sequence in progress. Cheap to make: memory grows with its tokens.
 pub struct Session<'m> {
     model: &'m Model,
     cache: KvCache,

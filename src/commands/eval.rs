@@ -26,14 +26,16 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         None => (from_arguments(args), Path::new("")),
     };
     let tasks = if args.tasks.is_empty() { suite.tasks } else { args.tasks.clone() };
-    let suite = Suite { tasks, limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
-    let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
+    let suite =
+        Suite { tasks, limit: args.documents.limit.or(suite.limit), ..suite }.checked("the command line")?;
+    let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     create_folder(&args.output)?;
-    if args.data.is_none() {
+    if args.documents.data.is_none() {
         printer.note(FIXTURE);
     }
     let models = prepare(&suite, file, &args.output.join("models"), isa)?;
-    let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
+    let results =
+        evaluate_all(&suite, &models, &tasks, &DataSource::new(args.documents.data.as_deref()), isa)?;
     results.write(&args.output)?;
     printer.result(&results.to_json(), || {
         let section = |m: &ModelResults| {

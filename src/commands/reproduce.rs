@@ -51,16 +51,17 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
         None => (embedded::unpack(&args.output.join("desk"))?, Some(embedded::NOTICE)),
     };
     let suite = Suite::read(&file)?;
-    let suite = Suite { limit: args.limit.or(suite.limit), ..suite }.checked("the command line")?;
+    let suite = Suite { limit: args.documents.limit.or(suite.limit), ..suite }.checked("the command line")?;
     if suite.models.len() > 1 && suite.baseline().is_none() {
         let hint = "add `role: baseline` to the model that the others are compared with";
         bail!("{}: no model has the role baseline\nhint: {hint}", file.display());
     }
     create_folder(&args.output)?;
-    let tasks = find_tasks(&suite.tasks, args.task_dir.as_deref())?;
+    let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;
-    let results = evaluate_all(&suite, &models, &tasks, &DataSource::new(args.data.as_deref()), isa)?;
+    let results =
+        evaluate_all(&suite, &models, &tasks, &DataSource::new(args.documents.data.as_deref()), isa)?;
     results.write(&args.output)?;
 
     let rows = models.iter().zip(measured).zip(&results.models);
