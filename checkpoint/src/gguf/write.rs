@@ -133,49 +133,85 @@ fn padded(len: u64) -> u64 {
 #[derive(Debug)]
 pub struct GgufDataWriter<'p, W> {
     remaining: std::slice::Iter<'p, (TensorInfo, u64)>,
+    /// Bytes of the current tensor that are still to come, and its padding.
+    missing: u64,
+    padding: u64,
     writer: W,
 }
 
 impl<'p, W: Write> GgufDataWriter<'p, W> {
     /// Continues a file after its header.
     pub fn new(plan: &'p GgufPlan, writer: W) -> Self {
-        Self { remaining: plan.tensors.iter(), writer }
+        Self { remaining: plan.tensors.iter(), missing: 0, padding: 0, writer }
     }
 
     /// Writes the next tensor.
     ///
     /// # Errors
-    /// Of kind `InvalidInput` if the plan has another tensor here, or one of another length; else
-    /// what the writer returns.
+    /// As [`GgufDataWriter::begin_tensor`] and [`GgufDataWriter::write_part`].
     pub fn write_tensor(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let invalid = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        self.begin_tensor(name, bytes.len() as u64)?;
+        self.write_part(bytes)
+    }
+
+    /// Begins the next tensor, whose bytes follow in parts.
+    ///
+    /// # Errors
+    /// Of kind `InvalidInput` if the tensor before is not complete, or the plan has another tensor here,
+    /// or one of another length; else what the writer returns.
+    pub fn begin_tensor(&mut self, name: &str, bytes: u64) -> io::Result<()> {
+        self.check_complete()?;
         let Some((info, len)) = self.remaining.clone().next() else {
             return invalid(format!("the tensor `{name}` is not in the plan"));
         };
         if info.name != name {
             return invalid(format!("the plan has the tensor `{}` here, not `{name}`", info.name));
         }
-        if bytes.len() as u64 != *len {
-            return invalid(format!(
-                "the tensor `{name}` has {} bytes, but {len} were announced",
-                bytes.len()
-            ));
+        if bytes != *len {
+            return invalid(format!("the tensor `{name}` has {bytes} bytes, but {len} were announced"));
         }
         self.remaining.next();
+        (self.missing, self.padding) = (*len, padded(*len) - len);
+        Ok(())
+    }
+
+    /// Writes some more bytes of the current tensor.
+    ///
+    /// # Errors
+    /// Of kind `InvalidInput` if they are more than was announced; else what the writer returns.
+    pub fn write_part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(missing) = self.missing.checked_sub(bytes.len() as u64) else {
+            return invalid(format!("a tensor has more than the {} bytes announced", self.missing));
+        };
+        self.missing = missing;
         self.writer.write_all(bytes)?;
-        self.writer.write_all(&PADDING[..(padded(*len) - len) as usize])
+        if missing == 0 {
+            self.writer.write_all(&PADDING[..std::mem::take(&mut self.padding) as usize])?;
+        }
+        Ok(())
     }
 
     /// Ends the file and returns the writer.
     ///
     /// # Errors
-    /// Of kind `InvalidInput` if tensors are missing; else what flushing returns.
+    /// Of kind `InvalidInput` if tensors or parts of one are missing; else what flushing returns.
     pub fn finish(mut self) -> io::Result<W> {
+        self.check_complete()?;
         if let Some((info, _)) = self.remaining.next() {
-            let reason = format!("the tensor `{}` was not written", info.name);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+            return invalid(format!("the tensor `{}` was not written", info.name));
         }
         self.writer.flush()?;
         Ok(self.writer)
     }
+
+    fn check_complete(&self) -> io::Result<()> {
+        match self.missing {
+            0 => Ok(()),
+            missing => invalid(format!("the tensor before lacks {missing} bytes")),
+        }
+    }
+}
+
+fn invalid<T>(reason: String) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
