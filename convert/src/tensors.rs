@@ -1,6 +1,6 @@
 //! One source tensor as the output holds it.
 
-use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, rope_permutation};
+use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, gguf::metadata, rope_permutation};
 use b158_kernels::{
     packing::{TernaryFormat, hf},
     ternarize,
@@ -37,7 +37,8 @@ pub(crate) fn ternary(checkpoint: &Checkpoint, id: TensorId, options: &Options) 
         TensorType::Tq1_0 => blocks(checkpoint, id, &tensor, TernaryFormat::Tq1_0, &mut codes)?,
         TensorType::Tq2_0 => blocks(checkpoint, id, &tensor, TernaryFormat::Tq2_0, &mut codes)?,
     };
-    if let Some(source_rows) = rope_permutation(checkpoint.config(), id) {
+    let pairs = metadata::rope_pairs(checkpoint.config());
+    if let Some(source_rows) = rope_permutation(checkpoint.config(), id, pairs) {
         codes = source_rows.iter().flat_map(|row| &codes[row * cols..][..cols]).copied().collect();
     }
     Ok(Ternary { codes, cols, scale })
