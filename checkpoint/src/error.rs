@@ -230,8 +230,10 @@ pub enum Error {
         vocab_size: usize,
     },
     /// The writer was asked for a file that would break the format.
-    #[error("cannot write GGUF: {reason}")]
+    #[error("cannot write {format}: {reason}")]
     Write {
+        /// `GGUF` or `safetensors`.
+        format: &'static str,
         /// Which rule it would break.
         reason: String,
     },

@@ -25,11 +25,10 @@ use crate::{
     config::{ScaleConvention, parse_hugging_face},
     error::printable,
     mapped_file::MappedFile,
-    safetensors::{self, Entry},
+    safetensors::{self, Entry, INDEX},
 };
 
 const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Every tensor of the weights, by name: its file and its header entry.
 struct Weights {

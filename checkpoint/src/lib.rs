@@ -27,9 +27,9 @@ mod tensor;
 mod tokenizer;
 
 pub use checkpoint::Checkpoint;
-pub use config::{Activation, Architecture, ModelConfig};
+pub use config::{Activation, Architecture, ModelConfig, RopeScaling, ScaleConvention};
 pub use error::Error;
 pub use names::{LayerTensor, TensorId, rope_permutation};
-pub use output::{OutputError, OutputFile, write_file};
-pub use tensor::{Tensor, TensorType};
+pub use output::{OutputError, OutputFile, OutputFolder, write_file};
+pub use tensor::{Tensor, TensorInfo, TensorType};
 pub use tokenizer::{BosToken, DecodeStream, Tokenizer};

@@ -8,7 +8,7 @@
 //! A [`Tensor`] is a name, a type, a shape and that byte range of a shared memory map: cloning it
 //! copies no data, and the system loads pages as they are read.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{io, ops::Range, path::Path, sync::Arc};
 
 use b158_kernels::{
     dense::{DenseSlice, DenseType},
@@ -126,6 +126,76 @@ impl std::fmt::Display for TensorType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// A tensor to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The tensor's name in the file; in GGUF at most 63 bytes.
+    pub name: String,
+    /// The element type.
+    pub dtype: TensorType,
+    /// Row-major, `[rows, cols]` for a matrix; in GGUF at most four dimensions.
+    pub shape: Vec<usize>,
+}
+
+/// How far the tensors of a plan are written.
+#[derive(Debug)]
+pub(crate) struct Progress<'p> {
+    remaining: &'p [(TensorInfo, u64)], // with their bytes
+    /// Bytes of the first of them that are written.
+    written: u64,
+}
+
+impl<'p> Progress<'p> {
+    pub(crate) fn new(tensors: &'p [(TensorInfo, u64)]) -> Self {
+        Self { remaining: tensors, written: 0 }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.remaining.is_empty()
+    }
+
+    /// Whether `name` comes next, with that many bytes.
+    pub(crate) fn check_whole(&self, name: &str, bytes: usize) -> io::Result<()> {
+        match self.remaining.first() {
+            Some((info, len)) if info.name == name && (*len != bytes as u64 || self.written > 0) => {
+                invalid(format!("the tensor `{name}` has {bytes} bytes, but {len} were announced"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of `bytes` more bytes of the tensor `name`; returns its length if that is all of it.
+    pub(crate) fn advance(&mut self, name: &str, bytes: usize) -> io::Result<Option<u64>> {
+        let Some(((info, len), rest)) = self.remaining.split_first() else {
+            return invalid(format!("the tensor `{name}` is not in the plan"));
+        };
+        if info.name != name {
+            return invalid(format!("the plan has the tensor `{}` here, not `{name}`", info.name));
+        }
+        let written = self.written.saturating_add(bytes as u64);
+        if written > *len {
+            return invalid(format!("the tensor `{name}` has more than the {len} bytes announced"));
+        }
+        if written < *len {
+            self.written = written;
+            return Ok(None);
+        }
+        (self.remaining, self.written) = (rest, 0);
+        Ok(Some(*len))
+    }
+
+    pub(crate) fn check_complete(&self) -> io::Result<()> {
+        match self.remaining.first() {
+            Some((info, _)) => invalid(format!("the tensor `{}` was not written", info.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn invalid<T>(reason: String) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
 /// A tensor of an open checkpoint; cloning it is cheap, and it keeps its file mapped.

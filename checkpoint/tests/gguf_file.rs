@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use b158_checkpoint::{
-    Activation, Architecture, Checkpoint, Error, LayerTensor, ModelConfig, TensorId, TensorType,
+    Activation, Architecture, Checkpoint, Error, LayerTensor, ModelConfig, RopeScaling, TensorId, TensorType,
     gguf::{GgufDataWriter, GgufPlan, TensorInfo, metadata},
 };
 use b158_kernels::rope::RopePairs;
@@ -21,10 +21,13 @@ fn llama() -> ModelConfig {
         context_length: 16,
         norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: RopeScaling::None,
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_embeddings: true,
+        block_norms: true,
         sub_norms: false,
+        linear_norm_eps: None,
         ternary_linears: false,
         bos_token: None,
         eos_tokens: Vec::new(),

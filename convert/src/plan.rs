@@ -1,6 +1,6 @@
 //! What the output will hold, decided before a byte is written.
 
-use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, names::rope_permutation};
+use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, gguf::metadata, rope_permutation};
 use b158_kernels::{packing::hf, rope::RopePairs};
 
 use crate::{
@@ -85,7 +85,7 @@ pub(crate) fn head_type(source: &Tensor, options: &Options) -> TensorType {
 pub(crate) fn order(checkpoint: &Checkpoint, container: Container, id: TensorId) -> Option<Vec<usize>> {
     let config = checkpoint.config();
     let target = match container {
-        Container::Gguf => config.architecture.gguf_rope_pairs(),
+        Container::Gguf => metadata::rope_pairs(config),
         Container::HuggingFace => RopePairs::HalfSplit,
     };
     rope_permutation(config, id, target)

@@ -87,17 +87,12 @@ pub(crate) struct Job<'a> {
 
 /// Takes the bytes of tensors, one after the other, each in parts.
 pub(crate) trait Sink {
-    fn begin(&mut self, name: &str, bytes: u64) -> io::Result<()>;
-    fn part(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 }
 
 impl<W: Write> Sink for GgufDataWriter<'_, W> {
-    fn begin(&mut self, name: &str, bytes: u64) -> io::Result<()> {
-        self.begin_tensor(name, bytes)
-    }
-
-    fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_part(bytes)
+    fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_part(name, bytes)
     }
 }
 
@@ -185,7 +180,7 @@ impl Job<'_> {
                 Place::WeightScale(class) => scale::stored(class, ternary.scale),
                 _ => ternary.scale,
             };
-            sink.begin(name, 4).and_then(|()| sink.part(&stored.to_le_bytes())).map_err(|e| self.error(e))?;
+            sink.part(name, &stored.to_le_bytes()).map_err(|e| self.error(e))?;
             bytes += 4;
         }
         Ok(Some(TensorReport {
@@ -206,10 +201,9 @@ impl Job<'_> {
         tail: &[u8],
         sink: &mut impl Sink,
     ) -> Result<[u64; 3], Error> {
-        sink.begin(name, rows.bytes() + tail.len() as u64).map_err(|e| self.error(e))?;
-        let codes = rows.write(|part| sink.part(part))?.map_err(|e| self.error(e))?;
+        let codes = rows.write(|part| sink.part(name, part))?.map_err(|e| self.error(e))?;
         if !tail.is_empty() {
-            sink.part(tail).map_err(|e| self.error(e))?;
+            sink.part(name, tail).map_err(|e| self.error(e))?;
         }
         Ok(codes)
     }

@@ -10,7 +10,7 @@ use crate::{
     dense::{DenseSlice, matmul},
     norm,
     quantize::Int8Rows,
-    rope::{RopePairs, RopeTable},
+    rope::{RopePairs, RopeTable, inverse_frequencies},
     softmax, ternarize,
     ternary::TernaryMatrix,
     testing::Random,
@@ -92,7 +92,7 @@ fn activations(isa: Isa, random: &mut Random) -> u64 {
 }
 
 fn rope(isa: Isa, random: &mut Random) -> u64 {
-    let table = RopeTable::new(100, 500_000.0, 4000);
+    let table = RopeTable::new(&inverse_frequencies(100, 500_000.0), 4000);
     let mut x = random.floats(3 * 100, 4.0);
     table.apply(isa, 3999, &mut x, RopePairs::HalfSplit);
     table.apply(isa, 123, &mut x, RopePairs::Interleaved);

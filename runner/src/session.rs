@@ -56,7 +56,7 @@ impl<'m> Session<'m> {
         }
         let c = &model.config;
         let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim);
-        let rope = RopeTable::new(c.head_dim, c.rope_theta, 0);
+        let rope = RopeTable::new(&c.rope_frequencies(), 0);
         Ok(Self { model, cache, rope, len: 0, capacity, scratch: Scratch::default() })
     }
 
@@ -153,10 +153,9 @@ impl<'m> Session<'m> {
     /// Makes the rotary table long enough for `positions`.
     fn reach(&mut self, positions: usize) {
         if positions > self.rope.positions() {
-            let c = &self.model.config;
             // Doubling: decoding token by token must not build a table each time.
             let positions = positions.next_power_of_two().min(self.capacity);
-            self.rope = RopeTable::new(c.head_dim, c.rope_theta, positions);
+            self.rope = RopeTable::new(&self.model.config.rope_frequencies(), positions);
         }
     }
 

@@ -24,7 +24,9 @@ use std::path::Path;
 use b158_kernels::rope::RopePairs;
 
 use super::{Array, Gguf, Value};
-use crate::{Activation, Architecture, Error, ModelConfig, TensorId, TensorType, error::printable};
+use crate::{
+    Activation, Architecture, Error, ModelConfig, RopeScaling, TensorId, TensorType, error::printable,
+};
 
 /// Metadata for [`super::GgufPlan`]: keys and values in the order of the file.
 pub type Metadata = Vec<(String, Value<'static>)>;
@@ -71,6 +73,15 @@ fn file_type(linears: TensorType) -> u32 {
         TensorType::Tq2_0 => 37,
         // No type of GGUF files: `LLAMA_FTYPE_GUESSED`.
         TensorType::HfPacked => 1024,
+    }
+}
+
+/// Which rows of the query and key projections a GGUF file with that model pairs: see
+/// [`crate::rope_permutation`].
+pub fn rope_pairs(config: &ModelConfig) -> RopePairs {
+    match config.architecture {
+        Architecture::Llama => RopePairs::Interleaved,
+        Architecture::BitNet2B4T | Architecture::BitNet1bitLlm => RopePairs::HalfSplit,
     }
 }
 
@@ -178,10 +189,13 @@ pub fn from_gguf(file: &Path, gguf: &Gguf<'_>) -> Result<ModelConfig, Error> {
         context_length: keys.required_size("{arch}.context_length")?,
         norm_eps: keys.required_float("{arch}.attention.layer_norm_rms_epsilon")? as f32,
         rope_theta,
+        rope_scaling: RopeScaling::None,
         rope_pairs: if is_bitnet { RopePairs::HalfSplit } else { RopePairs::Interleaved },
         activation,
         tied_embeddings: gguf.tensor(&TensorId::OutputHead.gguf_name()).is_none(),
+        block_norms: true,
         sub_norms: is_bitnet,
+        linear_norm_eps: None,
         ternary_linears: match keys.flag(TERNARY_LINEARS)? {
             Some(ternary) => ternary,
             None => is_bitnet || has_packed_layers(gguf),

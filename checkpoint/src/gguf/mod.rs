@@ -26,9 +26,10 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use crate::tensor::TensorInfo;
 pub use read::{Gguf, TensorEntry};
 pub use value::{Array, Value, ValueType};
-pub use write::{GgufDataWriter, GgufPlan, TensorInfo};
+pub use write::{GgufDataWriter, GgufPlan};
 
 /// Tensor data starts at multiples of this many bytes unless `general.alignment` says otherwise.
 pub const DEFAULT_ALIGNMENT: u64 = 32;

@@ -6,21 +6,10 @@ use std::{
 };
 
 use super::{DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_NAME_BYTES, Value, value::encode_string};
-use crate::{Error, TensorType};
+use crate::{Error, TensorInfo, tensor::Progress};
 
 const VERSION: u32 = 3;
 const PADDING: [u8; DEFAULT_ALIGNMENT as usize] = [0; DEFAULT_ALIGNMENT as usize];
-
-/// A tensor to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The tensor's name, at most 63 bytes.
-    pub name: String,
-    /// The element type.
-    pub dtype: TensorType,
-    /// Row-major, `[rows, cols]` for a matrix; at most four dimensions.
-    pub shape: Vec<usize>,
-}
 
 /// Everything about a file but the tensors' data; the same plan always gives the same bytes.
 #[derive(Clone, Debug)]
@@ -36,7 +25,7 @@ impl GgufPlan {
     /// [`Error::Write`] on duplicate keys or names, names that are too long for ggml, shapes that do
     /// not fit their type, and a `general.alignment` other than the default.
     pub fn new(metadata: &[(String, Value<'_>)], tensors: Vec<TensorInfo>) -> Result<Self, Error> {
-        let refuse = |reason| Err(Error::Write { reason });
+        let refuse = |reason| Err(Error::Write { format: "GGUF", reason });
         let mut keys = BTreeSet::new();
         for (key, value) in metadata {
             if !keys.insert(key) {
@@ -132,86 +121,46 @@ fn padded(len: u64) -> u64 {
 /// Writes the tensors of a plan in its order, and pads each to the alignment.
 #[derive(Debug)]
 pub struct GgufDataWriter<'p, W> {
-    remaining: std::slice::Iter<'p, (TensorInfo, u64)>,
-    /// Bytes of the current tensor that are still to come, and its padding.
-    missing: u64,
-    padding: u64,
+    progress: Progress<'p>,
     writer: W,
 }
 
 impl<'p, W: Write> GgufDataWriter<'p, W> {
     /// Continues a file after its header.
     pub fn new(plan: &'p GgufPlan, writer: W) -> Self {
-        Self { remaining: plan.tensors.iter(), missing: 0, padding: 0, writer }
+        Self { progress: Progress::new(&plan.tensors), writer }
     }
 
     /// Writes the next tensor.
     ///
     /// # Errors
-    /// As [`GgufDataWriter::begin_tensor`] and [`GgufDataWriter::write_part`].
+    /// Of kind `InvalidInput` if the plan has another tensor here, or one of another length; else
+    /// what the writer returns.
     pub fn write_tensor(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.begin_tensor(name, bytes.len() as u64)?;
-        self.write_part(bytes)
+        self.progress.check_whole(name, bytes.len())?;
+        self.write_part(name, bytes)
     }
 
-    /// Begins the next tensor, whose bytes follow in parts.
+    /// Writes the next bytes of the next tensor, which is finished when all its bytes are written.
     ///
     /// # Errors
-    /// Of kind `InvalidInput` if the tensor before is not complete, or the plan has another tensor here,
-    /// or one of another length; else what the writer returns.
-    pub fn begin_tensor(&mut self, name: &str, bytes: u64) -> io::Result<()> {
-        self.check_complete()?;
-        let Some((info, len)) = self.remaining.clone().next() else {
-            return invalid(format!("the tensor `{name}` is not in the plan"));
-        };
-        if info.name != name {
-            return invalid(format!("the plan has the tensor `{}` here, not `{name}`", info.name));
-        }
-        if bytes != *len {
-            return invalid(format!("the tensor `{name}` has {bytes} bytes, but {len} were announced"));
-        }
-        self.remaining.next();
-        (self.missing, self.padding) = (*len, padded(*len) - len);
-        Ok(())
-    }
-
-    /// Writes some more bytes of the current tensor.
-    ///
-    /// # Errors
-    /// Of kind `InvalidInput` if they are more than was announced; else what the writer returns.
-    pub fn write_part(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(missing) = self.missing.checked_sub(bytes.len() as u64) else {
-            return invalid(format!("a tensor has more than the {} bytes announced", self.missing));
-        };
-        self.missing = missing;
+    /// As [`GgufDataWriter::write_tensor`].
+    pub fn write_part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let finished = self.progress.advance(name, bytes.len())?;
         self.writer.write_all(bytes)?;
-        if missing == 0 {
-            self.writer.write_all(&PADDING[..std::mem::take(&mut self.padding) as usize])?;
+        match finished {
+            Some(len) => self.writer.write_all(&PADDING[..(padded(len) - len) as usize]),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Ends the file and returns the writer.
     ///
     /// # Errors
-    /// Of kind `InvalidInput` if tensors or parts of one are missing; else what flushing returns.
+    /// Of kind `InvalidInput` if tensors are missing; else what flushing returns.
     pub fn finish(mut self) -> io::Result<W> {
-        self.check_complete()?;
-        if let Some((info, _)) = self.remaining.next() {
-            return invalid(format!("the tensor `{}` was not written", info.name));
-        }
+        self.progress.check_complete()?;
         self.writer.flush()?;
         Ok(self.writer)
     }
-
-    fn check_complete(&self) -> io::Result<()> {
-        match self.missing {
-            0 => Ok(()),
-            missing => invalid(format!("the tensor before lacks {missing} bytes")),
-        }
-    }
-}
-
-fn invalid<T>(reason: String) -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
