@@ -86,6 +86,11 @@ impl Checkpoint {
         self.bytes_on_disk
     }
 
+    /// The size of all tensors together.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.values().map(|tensor| tensor.bytes().len() as u64).sum()
+    }
+
     /// Every tensor that the config demands: embedding, layers in order, output norm, and the head
     /// where it is not tied.
     pub fn tensor_ids(&self) -> Vec<TensorId> {

@@ -6,6 +6,7 @@
 
 use std::{
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -43,5 +44,21 @@ impl MappedFile {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Gives back the memory that a range takes; reading it again loads it again.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if !range.is_empty() {
+            // SAFETY: the map is of a file and nobody writes to it, so dropped pages come back from the file
+            // as they were; the range is inside the map, for it is that of a tensor.
+            let advised = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // Memory that stays is no error.
+            let _ = advised;
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }

@@ -252,6 +252,12 @@ impl Tensor {
         &self.file.bytes()[self.range.clone()]
     }
 
+    /// Tells the system that the tensor's bytes are not needed for now, so that the memory into which
+    /// they were read can go; they are still there to be read.
+    pub fn release(&self) {
+        self.file.release(self.range.clone());
+    }
+
     /// The tensor's elements, in place.
     ///
     /// # Errors

@@ -73,7 +73,8 @@ impl Format {
     pub(crate) fn fits(self, rows: usize, cols: usize) -> bool {
         match self {
             Self::Blocks(blocks) => blocks.row_bytes(cols).is_some(),
-            Self::HuggingFace => rows.is_multiple_of(hf::QUARTERS),
+            // The packed bytes are followed by a scale, which must start at a multiple of 4.
+            Self::HuggingFace => rows.is_multiple_of(hf::QUARTERS) && (rows / hf::QUARTERS * cols).is_multiple_of(4),
             Self::F16 | Self::Bf16 | Self::F32 => true,
         }
     }

@@ -34,7 +34,17 @@ pub(crate) fn steps(
     container: Container,
     options: &Options,
 ) -> Result<Vec<Step>, Error> {
-    checkpoint.tensor_ids().into_iter().map(|id| step(checkpoint, container, options, id)).collect()
+    let steps = checkpoint.tensor_ids().into_iter().map(|id| step(checkpoint, container, options, id));
+    let mut steps: Vec<Step> = steps.collect::<Result<_, _>>()?;
+    if container == Container::HuggingFace {
+        // safetensors has no gaps: wide elements first, so that each starts at a multiple of its size.
+        steps.sort_by_key(|step| match step.content {
+            Content::Weights(TensorType::F32) | Content::Linear { dtype: TensorType::F32, .. } => 0,
+            Content::Linear { dtype: TensorType::HfPacked, .. } => 1,
+            _ => 2,
+        });
+    }
+    Ok(steps)
 }
 
 fn step(
@@ -99,7 +109,7 @@ fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
     let (file, tensor) = (source.file().to_owned(), source.name.clone());
     let needs = match format {
         Format::Blocks(blocks) => format!("rows of {cols} weights, but {format} has blocks of {}", blocks.block()),
-        _ => format!("{rows} rows, but {format} packs them by {}", hf::QUARTERS),
+        _ => format!("the shape [{rows}, {cols}], but {format} packs {} rows and a multiple of 16 weights", hf::QUARTERS),
     };
     Err(Error::Shape { file, tensor, needs, fitting: Format::that_fit(rows, cols) })
 }

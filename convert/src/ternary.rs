@@ -16,7 +16,7 @@ use b158_kernels::{
 use half::f16;
 use rayon::prelude::*;
 
-use crate::{Error, Scheme};
+use crate::{Error, Format, Scheme};
 
 /// Codes of a linear layer `[rows, cols]`, in the source's row order.
 pub(crate) struct Ternary<'t> {
@@ -190,6 +190,12 @@ impl<'t> Ternary<'t> {
         self.damaged(&format!(
             "row {row}, block {block}: the scale {scale} differs from the {other} of earlier blocks\nhint: its weights do not share one scale; convert the full-precision checkpoint"
         ))
+    }
+
+    /// The error of a format that has no zeros.
+    pub(crate) fn has_zeros(&self, format: TernaryFormat) -> Error {
+        let (file, tensor) = (self.tensor.file().to_owned(), self.tensor.name.clone());
+        Error::HasZeros { file, tensor, format: Format::Blocks(format).name() }
     }
 
     fn damaged(&self, reason: &str) -> Error {

@@ -189,7 +189,7 @@ fn sources(file: &Path, base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Erro
         .map_err(|e| none(format!("the pattern {}: {e}", pattern.display())))?;
     let mut paths: Vec<PathBuf> = paths
         .collect::<Result<_, _>>()
-        .map_err(|e| Error::Read { file: e.path().to_owned(), source: e.into_error() })?;
+        .map_err(|e| Error::Read { file: e.path().to_owned(), source: e.into() })?;
     paths.sort();
     if paths.is_empty() {
         return Err(none(format!("nothing matches {}", given.display())));

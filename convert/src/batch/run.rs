@@ -99,7 +99,7 @@ impl Batch {
     pub fn run(&self, resume: bool, events: &dyn Events) -> Result<Manifest, Error> {
         std::fs::create_dir_all(&self.folder)
             .map_err(|source| OutputError { file: self.folder.clone(), source })?;
-        let before = if resume { Manifest::read(&self.folder)? } else { None }.unwrap_or_default();
+        let before = Manifest::read(&self.folder)?.unwrap_or_default();
         let manifest = Mutex::new(Manifest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             jobs: self.jobs.iter().map(|job| self.entry(job, &before)).collect(),
@@ -117,9 +117,10 @@ impl Batch {
                 let entry = lock().jobs[index].clone();
                 let share = budget.take(self.planned[index].memory.min(self.memory));
                 events.begin(index);
-                let entry = match self.is_done(job, &entry)? {
-                    true => entry,
-                    false => self.run_job(index, entry, events),
+                let entry = if resume && self.is_done(job, &entry)? {
+                    entry
+                } else {
+                    self.run_job(index, entry, events)
                 };
                 drop(share);
                 let mut manifest = lock();
@@ -171,8 +172,10 @@ impl Batch {
     }
 
     fn run_job(&self, index: usize, mut entry: Entry, events: &dyn Events) -> Entry {
+        let replace = entry.status == Status::Done;
         (entry.error, entry.report, entry.verified, entry.files) = (None, None, None, Vec::new());
-        match self.try_job(index, &mut entry, events) {
+        let done = if replace { put_aside(&self.jobs[index].output) } else { Ok(()) };
+        match done.and_then(|()| self.try_job(index, &mut entry, events)) {
             Ok(()) => entry.status = Status::Done,
             Err(error) => {
                 entry.status = Status::Failed;
@@ -203,6 +206,17 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// A folder is not written over: the one that this batch wrote before goes, as an abandoned partial one.
+fn put_aside(output: &Path) -> Result<(), Error> {
+    if !output.is_dir() {
+        return Ok(());
+    }
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let aside = output.with_file_name(format!(".{name}.replaced.partial"));
+    std::fs::rename(output, aside)
+        .map_err(|source| OutputError { file: output.to_owned(), source }.into())
 }
 
 fn hash(files: &[PathBuf]) -> Result<String, Error> {
