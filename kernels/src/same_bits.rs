@@ -13,26 +13,15 @@ use crate::{
     rope::{RopePairs, RopeTable},
     softmax, ternarize,
     ternary::TernaryMatrix,
-    testing::Random,
+    testing::{Random, fnv1a},
 };
 
-/// FNV-1a, 64 bits.
-struct Digest(u64);
+fn digest(words: impl IntoIterator<Item = u64>) -> u64 {
+    fnv1a(words.into_iter().flat_map(u64::to_le_bytes))
+}
 
-impl Digest {
-    fn of(words: impl IntoIterator<Item = u64>) -> u64 {
-        let mut digest = Self(0xcbf2_9ce4_8422_2325);
-        for word in words {
-            for byte in word.to_le_bytes() {
-                digest.0 = (digest.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-            }
-        }
-        digest.0
-    }
-
-    fn of_floats(x: &[f32]) -> u64 {
-        Self::of(x.iter().map(|x| u64::from(x.to_bits())))
-    }
+fn digest_of_floats(x: &[f32]) -> u64 {
+    digest(x.iter().map(|x| u64::from(x.to_bits())))
 }
 
 /// Dense products of all types, one token and several, and of several panels.
@@ -50,7 +39,7 @@ fn dense(isa: Isa, random: &mut Random) -> u64 {
             all.extend(out);
         }
     }
-    Digest::of_floats(&all)
+    digest_of_floats(&all)
 }
 
 /// Ternarization, quantization and the ternary product, for one token and for tables.
@@ -65,21 +54,21 @@ fn ternary(isa: Isa, random: &mut Random) -> u64 {
     x.quantize(isa, &random.floats(tokens * cols, 5.0), cols).unwrap();
     let mut out = vec![0.0; tokens * rows];
     matrix.matmul(isa, mean, &x, &mut out);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 fn rms_norm(isa: Isa, random: &mut Random) -> u64 {
     let (x, weight) = (random.floats(3 * 203, 20.0), random.floats(203, 2.0));
     let mut out = vec![0.0; x.len()];
     norm::rms_norm(isa, &x, &weight, 1e-5, &mut out);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 fn probabilities(isa: Isa, random: &mut Random) -> u64 {
     let mut x = random.floats(1003, 40.0);
     let logs = [softmax::log_sum_exp(isa, &x), softmax::log_probability(isa, &x, 17)];
     softmax::softmax(isa, &mut x);
-    Digest::of(logs.map(f64::to_bits).into_iter().chain([Digest::of_floats(&x)]))
+    digest(logs.map(f64::to_bits).into_iter().chain([digest_of_floats(&x)]))
 }
 
 fn activations(isa: Isa, random: &mut Random) -> u64 {
@@ -88,7 +77,7 @@ fn activations(isa: Isa, random: &mut Random) -> u64 {
     let (silu, relu2) = out.split_at_mut(501);
     activation::silu_mul(isa, &gate, &up, silu);
     activation::relu2_mul(isa, &gate, &up, relu2);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 fn rope(isa: Isa, random: &mut Random) -> u64 {
@@ -96,7 +85,7 @@ fn rope(isa: Isa, random: &mut Random) -> u64 {
     let mut x = random.floats(3 * 100, 4.0);
     table.apply(isa, 3999, &mut x, RopePairs::HalfSplit);
     table.apply(isa, 123, &mut x, RopePairs::Interleaved);
-    Digest::of_floats(&x)
+    digest_of_floats(&x)
 }
 
 fn attend(isa: Isa, random: &mut Random) -> u64 {
@@ -106,7 +95,7 @@ fn attend(isa: Isa, random: &mut Random) -> u64 {
     let (mut scores, mut out) = (Vec::new(), vec![0.0; head_dim]);
     attention::attend(isa, &q, &keys, &values, &mut scores, &mut out);
     out.extend(scores);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 type Operation = fn(Isa, &mut Random) -> u64;
