@@ -7,8 +7,9 @@ use half::{bf16, f16};
 
 use crate::{
     Isa, activation, attention,
-    dense::{DenseSlice, matmul},
+    dense::{DenseSlice, Weights, matmul},
     norm,
+    packing::BlockFormat,
     quantize::Int8Rows,
     rope::{RopePairs, RopeTable},
     softmax, ternarize,
@@ -35,6 +36,25 @@ fn dense(isa: Isa, random: &mut Random) -> u64 {
     for w in [DenseSlice::F32(&w), DenseSlice::F16(&halves), DenseSlice::Bf16(&brains)] {
         for tokens in [1, tokens] {
             let mut out = vec![0.0; tokens * rows];
+            matmul(isa, w, rows, cols, &x[..tokens * cols], tokens, &mut out);
+            all.extend(out);
+        }
+    }
+    digest_of_floats(&all)
+}
+
+/// Weights in blocks, one token and several: quantization, dequantization and product.
+fn dense_blocks(isa: Isa, random: &mut Random) -> u64 {
+    let (rows, cols, tokens) = (29, 5 * 256, 6);
+    let w = random.floats(rows * cols, 0.1);
+    let x = random.floats(tokens * cols, 3.0);
+    let mut all = Vec::new();
+    for format in BlockFormat::ALL {
+        let mut bytes = vec![0; rows * format.row_bytes(cols).unwrap()];
+        format.quantize(&w, &mut bytes);
+        for tokens in [1, tokens] {
+            let mut out = vec![0.0; tokens * rows];
+            let w = Weights::Blocks { format, bytes: &bytes };
             matmul(isa, w, rows, cols, &x[..tokens * cols], tokens, &mut out);
             all.extend(out);
         }
@@ -100,8 +120,9 @@ fn attend(isa: Isa, random: &mut Random) -> u64 {
 
 type Operation = fn(Isa, &mut Random) -> u64;
 
-const EXPECTED: [(&str, Operation, u64); 7] = [
+const EXPECTED: [(&str, Operation, u64); 8] = [
     ("dense", dense, 0x0639_e68f_a455_8f34),
+    ("dense blocks", dense_blocks, 0x9ffa_1d09_6dad_5de5),
     ("ternary", ternary, 0xe2bc_702d_ba52_edce),
     ("rms_norm", rms_norm, 0x4a94_5a16_b291_8a6a),
     ("probabilities", probabilities, 0x18ec_b910_92f0_79a5),

@@ -31,6 +31,7 @@ pub mod tq2_0;
 mod two_bits;
 
 pub use blocks::BlockFormat;
+pub(crate) use blocks::dequantize;
 use half::f16;
 
 /// The ternary block types of GGUF.
