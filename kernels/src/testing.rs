@@ -3,6 +3,7 @@
 use crate::{Isa, quantize::Int8Rows};
 
 /// xorshift64* (Vigna, arXiv 1402.6246).
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {
