@@ -23,19 +23,18 @@ pub(crate) fn ternary(checkpoint: &Checkpoint, id: TensorId, options: &Options) 
     let tensor = checkpoint.tensor(id)?;
     let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
     let mut codes = vec![0; rows * cols];
-    let scale = match tensor.dtype {
-        TensorType::F32 | TensorType::F16 | TensorType::Bf16 => {
+    let scale = match (tensor.dtype, tensor.dtype.ternary()) {
+        (_, Some(format)) => blocks(checkpoint, id, &tensor, format, &mut codes)?,
+        (TensorType::HfPacked, _) => {
+            hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| packed(&tensor, &e))?;
+            checkpoint.scale(id)?.unwrap_or(1.0)
+        }
+        _ => {
             let weights = tensor.dense()?;
             let scale = ternarize::scale(options.isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
             ternarize::ternarize(options.isa, weights, scale, &mut codes);
             scale
         }
-        TensorType::HfPacked => {
-            hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| packed(&tensor, &e))?;
-            checkpoint.scale(id)?.unwrap_or(1.0)
-        }
-        TensorType::Tq1_0 => blocks(checkpoint, id, &tensor, TernaryFormat::Tq1_0, &mut codes)?,
-        TensorType::Tq2_0 => blocks(checkpoint, id, &tensor, TernaryFormat::Tq2_0, &mut codes)?,
     };
     let pairs = metadata::rope_pairs(checkpoint.config());
     if let Some(source_rows) = rope_permutation(checkpoint.config(), id, pairs) {
