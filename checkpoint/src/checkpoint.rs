@@ -1,14 +1,14 @@
 //! An open checkpoint, whatever its container.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
-    BosToken, Error, ModelConfig, Tensor, TensorId, Tokenizer, error::printable, gguf_file, hugging_face,
-    mapped_file::MappedFile,
+    BosToken, Error, ModelConfig, OpenOptions, Tensor, TensorId, Tokenizer, error::printable, gguf_file,
+    hugging_face, mapped_file::MappedFile,
 };
 
 /// A model on disk: config, tensors and tokenizer. Opening it checks the structure as a whole and
@@ -53,13 +53,21 @@ impl Checkpoint {
     /// # Errors
     /// Whatever is wrong, with file, tensor and remedy.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// As [`Checkpoint::open`], with what the caller knows about files that do not say it themselves.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
         let metadata = path.metadata().map_err(Error::io(path))?;
         if metadata.is_dir() {
             return hugging_face::open_folder(path);
         }
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         match extension.as_str() {
-            "gguf" => gguf_file::open(path),
+            "gguf" => gguf_file::open(path, options),
             "safetensors" => hugging_face::open_file(path),
             "bin" | "pt" | "pth" | "ckpt" => Err(Error::Pickle { file: path.to_owned() }),
             _ => Err(Error::NotACheckpoint { file: path.to_owned() }),
@@ -178,7 +186,12 @@ pub(crate) fn collect_tensors(
             let (tensor, found) = (tensor.name.clone(), tensor.shape.clone());
             return Err(Error::WrongShape { file: file(), tensor, found, expected });
         }
-        if !id.is_linear() && tensor.dtype.dense().is_none() {
+        let fits = match id {
+            _ if id.is_linear() => true,
+            TensorId::TokenEmbedding | TensorId::OutputHead => tensor.dtype.is_full_precision(),
+            _ => tensor.dtype.dense().is_some(),
+        };
+        if !fits {
             let dtype = tensor.dtype.name();
             return Err(Error::NotDense { file: file(), tensor: tensor.name.clone(), dtype });
         }
@@ -187,15 +200,27 @@ pub(crate) fn collect_tensors(
     Ok(tensors)
 }
 
-/// A bias that the model would not add changes its results.
-pub(crate) fn refuse_biases<'n>(file: &Path, mut names: impl Iterator<Item = &'n str>) -> Result<(), Error> {
-    match names.find(|name| name.strip_suffix(".bias").is_some()) {
-        Some(name) => {
-            let feature = format!("the tensor `{}`", printable(name));
-            Err(Error::unsupported(file, feature, "use a model without biases"))
+/// A bias that the model would not add, and a norm that it would leave out, change its results.
+/// `demanded` are the names of the tensors that it uses.
+pub(crate) fn refuse_unused<'n>(
+    file: &Path,
+    names: impl Iterator<Item = &'n str>,
+    demanded: &BTreeSet<&str>,
+) -> Result<(), Error> {
+    for name in names.filter(|name| !demanded.contains(name)) {
+        let feature = || format!("the tensor `{}`", printable(name));
+        if name.strip_suffix(".bias").is_some() {
+            return Err(Error::unsupported(file, feature(), "use a model without biases"));
         }
-        None => Ok(()),
+        if name.strip_suffix("norm.weight").is_some() {
+            return Err(Error::unsupported(
+                file,
+                feature(),
+                "the config asks for no such norm; check that config and weights belong together",
+            ));
+        }
     }
+    Ok(())
 }
 
 /// The size of mapped files together.

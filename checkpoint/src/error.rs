@@ -118,6 +118,17 @@ pub enum Error {
         /// What there is.
         supported: &'static str,
     },
+    /// A GGUF file of architecture `bitnet`, which stands for models with different activations.
+    #[error(
+        "{}: the key `{key}` is missing: the architecture stands for models with different activations\nhint: add the key with `silu` (1bitLLM's models) or `relu2` (BitNet b1.58 2B4T), or convert the model from its Hugging Face folder",
+        file.display()
+    )]
+    UnknownActivation {
+        /// The GGUF file.
+        file: PathBuf,
+        /// The key.
+        key: String,
+    },
     /// A feature that would change the results if it were ignored.
     #[error("{}: {feature} is not supported yet\nhint: {hint}", file.display())]
     Unsupported {
@@ -155,7 +166,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's element type is none that this crate reads.
-    #[error("{}: tensor `{tensor}` has the type {found}\nhint: supported are F32, F16, BF16, TQ1_0 and TQ2_0, and packed U8 where config.json says so", file.display())]
+    #[error("{}: tensor `{tensor}` has the type {found}\nhint: supported are F32, F16, BF16, Q8_0, Q6_K, TQ1_0, TQ2_0, Q2_0, Q1_0 and I2_S, and packed U8 where config.json says so", file.display())]
     UnsupportedType {
         /// The weights.
         file: PathBuf,
@@ -189,7 +200,7 @@ pub enum Error {
     },
     /// A packed tensor where full precision is needed.
     #[error(
-        "{}: tensor `{tensor}` is packed ({dtype}), but full precision is needed here\nhint: use the full-precision checkpoint that the file was made from",
+        "{}: tensor `{tensor}` has the type {dtype}, but full precision is needed here\nhint: use the full-precision checkpoint that the file was made from",
         file.display()
     )]
     NotDense {

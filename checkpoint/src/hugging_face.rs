@@ -20,8 +20,8 @@ use b158_kernels::packing::hf::QUARTERS;
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, Error, ModelConfig, Tensor, TensorType,
-    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
+    Checkpoint, Error, LayerTensor, ModelConfig, Tensor, TensorId, TensorType,
+    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_unused, total_bytes},
     config::{ScaleConvention, parse_hugging_face},
     error::printable,
     mapped_file::MappedFile,
@@ -61,9 +61,13 @@ fn open(
     folder: &Path,
     weights: impl FnOnce(&Path) -> Result<Weights, Error>,
 ) -> Result<Checkpoint, Error> {
-    let (config, packed) = read_config(folder)?;
+    let (mut config, packed) = read_config(folder)?;
     let weights = weights(folder)?;
-    refuse_biases(&weights.listing, weights.entries.keys().map(String::as_str))?;
+    if config.linear_norm_eps.is_some() {
+        // Without our own key, the weights tell whether the layout has both kinds of norms.
+        let first = TensorId::Layer { index: 0, kind: LayerTensor::AttnNorm };
+        config.block_norms &= weights.entries.contains_key(&first.hugging_face_name(config.architecture));
+    }
     let tensors = collect_tensors(&config, |id| {
         let name = id.hugging_face_name(config.architecture);
         let Some((file, entry)) = weights.entries.get(&name) else {
@@ -81,6 +85,8 @@ fn open(
             }
         }
     })?;
+    let demanded = tensors.values().map(|tensor| &tensor.name[..]).collect();
+    refuse_unused(&weights.listing, weights.entries.keys().map(String::as_str), &demanded)?;
     let mut scales = BTreeMap::new();
     if let Some(convention) = packed {
         for (&id, tensor) in tensors.iter().filter(|(_, t)| t.dtype == TensorType::HfPacked) {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use b158_checkpoint::{Checkpoint, ModelConfig, gguf, safetensors};
+use b158_checkpoint::{Checkpoint, ModelConfig, OpenOptions, gguf, safetensors};
 use common::data;
 
 /// The largest file has 1 MB; whatever takes longer does work that the file only claims.
@@ -31,7 +31,7 @@ fn damaged_files_end_in_errors() {
         let bytes = std::fs::read(file).unwrap();
         let start = Instant::now();
         if let Ok(parsed) = gguf::Gguf::parse(file, &bytes) {
-            let _ = gguf::metadata::from_gguf(file, &parsed);
+            let _ = gguf::metadata::from_gguf(file, &parsed, &bytes, &OpenOptions::default());
         }
         let _ = safetensors::parse(file, &bytes);
         let _ = ModelConfig::from_json(file, &bytes);

@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use b158_checkpoint::gguf::{Gguf, metadata};
+use b158_checkpoint::{
+    OpenOptions,
+    gguf::{Gguf, metadata},
+};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let file = Path::new("fuzz.gguf");
-    let _ = Gguf::parse(file, data).map(|gguf| metadata::from_gguf(file, &gguf));
+    let _ = Gguf::parse(file, data).map(|gguf| metadata::from_gguf(file, &gguf, data, &OpenOptions::default()));
 });
