@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     Checkpoint, Error, ModelConfig, Tensor, TensorId, TensorType,
-    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
-    gguf::{Gguf, TensorEntry, metadata},
+    checkpoint::{TextFiles, collect_tensors, refuse_biases, total_bytes},
+    gguf::{Gguf, TensorEntry, metadata, tokenizer},
     mapped_file::MappedFile,
+    tokenizer::files::TokenizerSource,
 };
 
 pub(crate) fn open(path: &Path) -> Result<Checkpoint, Error> {
@@ -40,9 +41,9 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, Error> {
         }
     }
     let text = TextFiles {
-        source: TokenizerSource::Gguf(metadata::tokenizer_json(&gguf).map(str::to_owned)),
+        source: TokenizerSource::Gguf(Arc::clone(&file)),
         bos_text: None,
-        chat_template: metadata::chat_template(&gguf).map(str::to_owned),
+        chat_template: tokenizer::chat_template(&gguf).map(str::to_owned),
     };
     let bytes_on_disk = total_bytes([&file]);
     let path = path.to_owned();

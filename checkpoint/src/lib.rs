@@ -32,4 +32,4 @@ pub use error::Error;
 pub use names::{LayerTensor, TensorId, rope_permutation};
 pub use output::{OutputError, OutputFile, write_file};
 pub use tensor::{Tensor, TensorType};
-pub use tokenizer::{BosToken, DecodeStream, Tokenizer};
+pub use tokenizer::{BosToken, DecodeStream, Tokenizer, tokenizer_model_to_json};

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use b158_checkpoint::{
-    Checkpoint, Error as CheckpointError, Tensor, TensorId, TensorType,
+    Checkpoint, Tensor, TensorId, TensorType,
     gguf::{
         GgufPlan, TensorInfo,
         metadata::{self, Description},
@@ -150,11 +150,6 @@ pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<(Vec<St
 }
 
 fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Metadata, Error> {
-    let tokenizer_json = match checkpoint.tokenizer_json() {
-        // A checkpoint without a tokenizer still converts; its file then has none either.
-        Err(CheckpointError::NoTokenizer { .. }) => None,
-        other => Some(other?),
-    };
     let is_dense = |id: &TensorId| checkpoint.tensor(*id).is_ok_and(|t| t.dtype.dense().is_some());
     let ternarizes = checkpoint.tensor_ids().iter().filter(|id| id.is_linear()).any(is_dense);
     let provenance = [
@@ -169,8 +164,7 @@ fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Meta
         Description {
             name: &name,
             linears: options.format.tensor_type(),
-            tokenizer_json: tokenizer_json.as_deref(),
-            chat_template: checkpoint.chat_template().as_deref(),
+            tokenizer: checkpoint.tokenizer_metadata()?.metadata,
             provenance: provenance.map(|(key, value)| (key.to_owned(), value.as_str().into())).into(),
         },
     ))
