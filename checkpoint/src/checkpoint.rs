@@ -7,8 +7,15 @@ use std::{
 };
 
 use crate::{
-    BosToken, Error, ModelConfig, OpenOptions, Tensor, TensorId, Tokenizer, error::printable, gguf_file,
-    hugging_face, mapped_file::MappedFile,
+    BosToken, Error, ModelConfig, OpenOptions, Tensor, TensorId, Tokenizer,
+    error::printable,
+    gguf::{
+        self,
+        tokenizer::{TokenizerMetadata, TokenizerText},
+    },
+    gguf_file, hugging_face,
+    mapped_file::MappedFile,
+    tokenizer::files::{self, TokenizerSource},
 };
 
 /// A model on disk: config, tensors and tokenizer. Opening it checks the structure as a whole and
@@ -27,19 +34,11 @@ pub struct Checkpoint {
 /// What belongs to the tokenizer.
 #[derive(Debug)]
 pub(crate) struct TextFiles {
-    /// Where tokenizer.json is.
+    /// Where the tokenizer is.
     pub(crate) source: TokenizerSource,
     /// The token that begins a sequence, as tokenizer_config.json spells it.
     pub(crate) bos_text: Option<String>,
     pub(crate) chat_template: Option<String>,
-}
-
-#[derive(Debug)]
-pub(crate) enum TokenizerSource {
-    /// The path of a tokenizer.json that may be absent.
-    File(PathBuf),
-    /// The text out of a GGUF file, if it has one.
-    Gguf(Option<String>),
 }
 
 impl Checkpoint {
@@ -134,39 +133,52 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
         let json = self.tokenizer_json()?;
         let bos = BosToken { text: self.text.bos_text.as_deref(), id: self.config.bos_token };
-        Tokenizer::from_json(self.tokenizer_file(), &json, bos, self.config.vocab_size)
+        Tokenizer::from_json(&self.text.source.file(), &json, bos, self.config.vocab_size)
     }
 
-    /// The text of the model's tokenizer.json.
+    /// The text of the model's tokenizer.json: the file's, or one that is made of a tokenizer.model,
+    /// of vocab.json and merges.txt, or of the `tokenizer.ggml.*` keys of a GGUF file.
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`] if there is none; [`Error::Io`] if it cannot be read.
+    /// [`Error::NoTokenizer`] if there is none; one that cannot be read, or is damaged.
     pub fn tokenizer_json(&self) -> Result<String, Error> {
-        let none = |hint| Err(Error::NoTokenizer { file: self.path.clone(), hint });
-        match &self.text.source {
-            TokenizerSource::File(file) if file.is_file() => {
-                std::fs::read_to_string(file).map_err(Error::io(file))
-            }
-            TokenizerSource::File(_) => none(
-                "put the model's tokenizer.json beside config.json (transformers writes it: `AutoTokenizer.from_pretrained(...).save_pretrained(folder)`)",
-            ),
-            TokenizerSource::Gguf(Some(json)) => Ok(json.clone()),
-            TokenizerSource::Gguf(None) => none(
-                "the tokenizer must be in the file's key `tokenizer.huggingface.json`; convert the model again from its Hugging Face folder",
-            ),
-        }
+        self.text.source.json(&self.path)
+    }
+
+    /// `tokenizer.*` of a GGUF file with this model: llama.cpp's keys, the whole tokenizer.json and
+    /// the chat template. A model without a tokenizer has keys that say so.
+    ///
+    /// # Errors
+    /// A damaged tokenizer, or one with ids beyond the model's vocabulary.
+    pub fn tokenizer_metadata(&self) -> Result<TokenizerMetadata, Error> {
+        let json = match self.tokenizer_json() {
+            Err(Error::NoTokenizer { .. }) => None,
+            json => Some(json?),
+        };
+        let (model, pad) = (self.text.source.sentence_piece()?, self.text.source.pad()?);
+        let text = TokenizerText {
+            json: json.as_deref(),
+            sentence_piece: model.as_deref(),
+            pad: pad.as_deref(),
+            chat_template: self.text.chat_template.as_deref(),
+        };
+        gguf::tokenizer::to_gguf(&self.text.source.file(), &self.config, text)
+    }
+
+    /// The tokenizer's files for a Hugging Face folder, names and contents: tokenizer.json, and
+    /// tokenizer_config.json, special_tokens_map.json, generation_config.json, tokenizer.model and
+    /// the like as the source has them. Without a source's, tokenizer_config.json says what is known
+    /// here; without a tokenizer there is no tokenizer.json.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or a damaged tokenizer.
+    pub fn text_files(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        files::text_files(self)
     }
 
     /// The chat template (Jinja), if the model has one.
     pub fn chat_template(&self) -> Option<String> {
         self.text.chat_template.clone()
-    }
-
-    fn tokenizer_file(&self) -> &Path {
-        match &self.text.source {
-            TokenizerSource::File(file) => file,
-            TokenizerSource::Gguf(_) => &self.path,
-        }
     }
 }
 

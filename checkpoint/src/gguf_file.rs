@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     Checkpoint, Error, Interleave, ModelConfig, OpenOptions, Tensor, TensorId, TensorType,
-    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_unused, total_bytes},
+    checkpoint::{TextFiles, collect_tensors, refuse_unused, total_bytes},
     error::printable,
-    gguf::{Gguf, TensorEntry, metadata},
+    gguf::{Gguf, TensorEntry, metadata, tokenizer},
     mapped_file::MappedFile,
+    tokenizer::files::TokenizerSource,
 };
 
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Error> {
@@ -61,9 +62,9 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Err
         scales.extend(found.map(|scale| (id, scale)));
     }
     let text = TextFiles {
-        source: TokenizerSource::Gguf(metadata::tokenizer_json(&gguf).map(str::to_owned)),
+        source: TokenizerSource::Gguf(Arc::clone(&file)),
         bos_text: None,
-        chat_template: metadata::chat_template(&gguf).map(str::to_owned),
+        chat_template: tokenizer::chat_template(&gguf).map(str::to_owned),
     };
     let bytes_on_disk = total_bytes([&file]);
     let path = path.to_owned();

@@ -7,7 +7,8 @@
 //!   model.safetensors.index.json    {"weight_map": {"name": "model-00001-of-00002.safetensors", ...}}
 //!   model-0000N-of-0000M.safetensors
 //!   generation_config.json          more ending tokens (optional)
-//!   tokenizer.json, tokenizer_config.json, chat_template.jinja (optional)
+//!   tokenizer.json, or tokenizer.model, or vocab.json and merges.txt (optional)
+//!   tokenizer_config.json, chat_template.jinja (optional)
 //! ```
 
 use std::{
@@ -21,11 +22,12 @@ use serde_json::Value;
 
 use crate::{
     Checkpoint, Error, LayerTensor, ModelConfig, Tensor, TensorId, TensorType,
-    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_unused, total_bytes},
+    checkpoint::{TextFiles, collect_tensors, refuse_unused, total_bytes},
     config::{ScaleConvention, parse_hugging_face},
     error::printable,
     mapped_file::MappedFile,
     safetensors::{self, Entry, INDEX},
+    tokenizer::files::TokenizerSource,
 };
 
 const SINGLE: &str = "model.safetensors";
@@ -230,7 +232,7 @@ fn read_text(folder: &Path) -> Result<TextFiles, Error> {
     } else {
         default_template(&config["chat_template"]).map(str::to_owned)
     };
-    Ok(TextFiles { source: TokenizerSource::File(folder.join("tokenizer.json")), bos_text, chat_template })
+    Ok(TextFiles { source: TokenizerSource::Folder(folder.to_owned()), bos_text, chat_template })
 }
 
 /// A template, or the one called `default` in a list of named ones.

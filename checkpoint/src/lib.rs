@@ -34,4 +34,4 @@ pub use names::{LayerTensor, TensorId, rope_permutation};
 pub use options::{Interleave, OpenOptions};
 pub use output::{OutputError, OutputFile, OutputFolder, write_file};
 pub use tensor::{Tensor, TensorInfo, TensorType};
-pub use tokenizer::{BosToken, DecodeStream, Tokenizer};
+pub use tokenizer::{BosToken, DecodeStream, Tokenizer, tokenizer_model_to_json};

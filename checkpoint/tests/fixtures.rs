@@ -138,7 +138,9 @@ fn reordered(tensor: &Tensor, rows: Option<&[usize]>) -> Vec<u8> {
 
 /// Writes a checkpoint as GGUF without changing a type.
 fn write_gguf(source: &Checkpoint, path: &std::path::Path, scales: &[(TensorId, f32)]) {
-    let tokenizer = source.tokenizer_json().unwrap();
+    let mut tokenizer = source.tokenizer_metadata().unwrap();
+    assert_eq!(tokenizer.warnings, [""; 0]);
+    tokenizer.metadata.push(("tokenizer.chat_template".into(), "{{ bos_token }}".into()));
     let ids = source.tensor_ids();
     let mut tensors = Vec::new();
     for &id in &ids {
@@ -151,8 +153,7 @@ fn write_gguf(source: &Checkpoint, path: &std::path::Path, scales: &[(TensorId, 
     let description = metadata::Description {
         name: "fixture",
         linears: source.tensor(ids[0]).unwrap().dtype,
-        tokenizer_json: Some(&tokenizer),
-        chat_template: Some("{{ bos_token }}"),
+        tokenizer: tokenizer.metadata,
         provenance: vec![("b158.source".into(), Value::from("fixture"))],
     };
     let plan = GgufPlan::new(&metadata::to_gguf(source.config(), description), tensors).unwrap();

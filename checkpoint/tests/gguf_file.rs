@@ -43,13 +43,8 @@ struct Model {
 
 impl Model {
     fn new(config: &ModelConfig, linears: TensorType) -> Self {
-        let description = metadata::Description {
-            name: "zeros",
-            linears,
-            tokenizer_json: None,
-            chat_template: None,
-            provenance: Vec::new(),
-        };
+        let description =
+            metadata::Description { name: "zeros", linears, tokenizer: Vec::new(), provenance: Vec::new() };
         let info = |id: TensorId| TensorInfo {
             name: id.gguf_name(),
             dtype: if id.is_linear() { linears } else { TensorType::F32 },

@@ -12,9 +12,7 @@
 //!                               layer_norm_rms_epsilon
 //! {arch}.rope.*                 freq_base, dimension_count
 //! {arch}.vocab_size
-//! tokenizer.huggingface.json    the whole tokenizer.json
-//! tokenizer.ggml.*              bos_token_id, eos_token_id
-//! tokenizer.chat_template
+//! tokenizer.*                   see [`super::tokenizer`]; here bos_token_id, eos_token_id
 //! b158.*                        what llama.cpp has no key for
 //! ```
 //!
@@ -24,7 +22,10 @@ use std::path::Path;
 
 use b158_kernels::rope::RopePairs;
 
-use super::{Array, Gguf, Value, rope};
+use super::{
+    Array, Gguf, Value, rope,
+    tokenizer::{BOS_TOKEN, EOS_TOKEN, EOT_TOKEN},
+};
 use crate::{
     Activation, Architecture, Error, ModelConfig, OpenOptions, RopeScaling, TensorId, TensorType,
     error::printable,
@@ -36,11 +37,6 @@ pub type Metadata = Vec<(String, Value<'static>)>;
 /// `GGML_QNT_VERSION` of the block layouts that we write.
 const QUANTIZATION_VERSION: u32 = 2;
 
-const TOKENIZER_JSON: &str = "tokenizer.huggingface.json";
-const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
-const BOS_TOKEN: &str = "tokenizer.ggml.bos_token_id";
-const EOS_TOKEN: &str = "tokenizer.ggml.eos_token_id";
-const EOT_TOKEN: &str = "tokenizer.ggml.eot_token_id";
 /// The class name in config.json: llama.cpp calls both BitNets `bitnet`.
 const CLASS: &str = "b158.architecture";
 /// What the norms inside the linear layers add to the mean square; absent if there are none.
@@ -63,10 +59,8 @@ pub struct Description<'a> {
     pub name: &'a str,
     /// The type of the linear layers; becomes `general.file_type`.
     pub linears: TensorType,
-    /// The whole tokenizer.json.
-    pub tokenizer_json: Option<&'a str>,
-    /// The chat template (Jinja).
-    pub chat_template: Option<&'a str>,
+    /// `tokenizer.*`, as [`super::tokenizer::to_gguf`] makes it.
+    pub tokenizer: Metadata,
     /// Where the model comes from and how it was made; appended as it is.
     pub provenance: Metadata,
 }
@@ -140,17 +134,8 @@ pub fn to_gguf(config: &ModelConfig, description: Description<'_>) -> Metadata {
     put("{arch}.rope.dimension_count", size(config.head_dim));
     put("{arch}.vocab_size", size(config.vocab_size));
 
-    if let Some(json) = description.tokenizer_json {
-        put(TOKENIZER_JSON, json.into());
-    }
-    if let Some(id) = config.bos_token {
-        put(BOS_TOKEN, Value::U32(id));
-    }
-    if let Some(&id) = config.eos_tokens.first() {
-        put(EOS_TOKEN, Value::U32(id));
-    }
-    if let Some(template) = description.chat_template {
-        put(CHAT_TEMPLATE, template.into());
+    for (key, value) in description.tokenizer {
+        put(&key, value);
     }
 
     put(CLASS, config.architecture.hugging_face_name().into());
@@ -273,16 +258,6 @@ pub(super) fn i2_s_is_arm(file: &Path, metadata: &[(&str, Value)]) -> Result<boo
 /// Whether the file says in which order its I2_S tensors are.
 pub(crate) fn says_interleave(gguf: &Gguf) -> bool {
     gguf.get(I2_S_INTERLEAVE).is_some()
-}
-
-/// The whole tokenizer.json, if the file has it.
-pub fn tokenizer_json<'g>(gguf: &'g Gguf<'_>) -> Option<&'g str> {
-    gguf.get(TOKENIZER_JSON)?.as_str()
-}
-
-/// The chat template (Jinja), if the file has one.
-pub fn chat_template<'g>(gguf: &'g Gguf<'_>) -> Option<&'g str> {
-    gguf.get(CHAT_TEMPLATE)?.as_str()
 }
 
 /// What llama.cpp would act on and this workspace cannot.

@@ -16,11 +16,13 @@
 //!   count that the file claims.
 //! - [`GgufPlan`] and [`GgufDataWriter`] write: first the whole header, then one tensor after the
 //!   other, so that a model of any size streams through.
-//! - [`metadata`] translates between [`crate::ModelConfig`] and llama.cpp's keys.
+//! - [`metadata`] translates between [`crate::ModelConfig`] and llama.cpp's keys, [`tokenizer`]
+//!   between a tokenizer.json and those of vocabularies.
 
 pub mod metadata;
 mod read;
 mod rope;
+pub mod tokenizer;
 mod types;
 mod value;
 mod write;

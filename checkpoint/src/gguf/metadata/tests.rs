@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     config::tests::llama,
-    gguf::{GgufDataWriter, GgufPlan, TensorInfo},
+    gguf::{
+        GgufDataWriter, GgufPlan, TensorInfo,
+        tokenizer::{self, TokenizerText},
+    },
 };
 
 const FILE: &str = "model.gguf";
@@ -32,8 +35,9 @@ fn reread_with(
 
 fn describe(config: &ModelConfig, linears: TensorType) -> Metadata {
     let provenance = vec![("b158.source".to_owned(), "somewhere".into())];
-    let (tokenizer_json, chat_template) = (Some("{}"), Some("{{ messages }}"));
-    to_gguf(config, Description { name: "tiny", linears, tokenizer_json, chat_template, provenance })
+    let text = TokenizerText { chat_template: Some("{{ messages }}"), ..TokenizerText::default() };
+    let tokenizer = tokenizer::to_gguf(Path::new(FILE), config, text).unwrap().metadata;
+    to_gguf(config, Description { name: "tiny", linears, tokenizer, provenance })
 }
 
 #[test]
