@@ -185,6 +185,19 @@ impl TensorType {
     }
 }
 
+impl From<TernaryFormat> for TensorType {
+    fn from(format: TernaryFormat) -> Self {
+        match format {
+            TernaryFormat::Tq1_0 => Self::Tq1_0,
+            TernaryFormat::Tq2_0 => Self::Tq2_0,
+            TernaryFormat::Q2_0 => Self::Q2_0,
+            TernaryFormat::Q1_0 => Self::Q1_0,
+            TernaryFormat::I2sX86 => Self::I2sX86,
+            TernaryFormat::I2sArm => Self::I2sArm,
+        }
+    }
+}
+
 impl std::fmt::Display for TensorType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())

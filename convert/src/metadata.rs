@@ -1,38 +1,40 @@
 //! What a written GGUF file says about its model and where it comes from.
 
 use b158_checkpoint::{
-    Checkpoint, Error as CheckpointError,
+    Checkpoint, TensorId, TensorInfo, TensorType,
     gguf::{
-        GgufPlan, TensorInfo,
-        metadata::{self, Description},
+        GgufPlan, ROPE_FREQS,
+        metadata::{self, Description, Metadata},
     },
 };
 
-use crate::{Error, Options, plan::Step, write::written};
+use crate::{Error, Options, Scheme, plan::Step, write::written};
 
 /// The metadata of a GGUF file but for the source's hash.
 pub(crate) struct Gguf<'a> {
     checkpoint: &'a Checkpoint,
     options: &'a Options,
-    tokenizer_json: Option<String>,
+    tokenizer: Metadata,
+    /// What llama.cpp may tokenize otherwise.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl<'a> Gguf<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint, options: &'a Options) -> Result<Self, Error> {
-        let tokenizer_json = match checkpoint.tokenizer_json() {
-            // A checkpoint without a tokenizer still converts; its file then has none either.
-            Err(CheckpointError::NoTokenizer { .. }) => None,
-            other => Some(other?),
-        };
-        Ok(Self { checkpoint, options, tokenizer_json })
+        let tokenizer = checkpoint.tokenizer_metadata()?;
+        Ok(Self { checkpoint, options, tokenizer: tokenizer.metadata, warnings: tokenizer.warnings })
     }
 
     /// The whole header.
     pub(crate) fn plan(&self, steps: &[Step], source_sha256: &str) -> Result<GgufPlan, Error> {
         let name = self.checkpoint.path().file_stem().map_or("model".into(), |name| name.to_string_lossy());
+        let is_packed = |id: &TensorId| self.checkpoint.tensor(*id).is_ok_and(|t| !t.dtype.is_full_precision());
+        let linears = self.checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear());
+        // Packed codes are copied.
+        let scheme = if linears.collect::<Vec<_>>().iter().all(is_packed) { Scheme::None } else { self.options.scheme() };
         let provenance = [
             ("b158.version", env!("CARGO_PKG_VERSION")),
-            ("b158.scheme", self.options.scheme().name()),
+            ("b158.scheme", scheme.name()),
             ("b158.source.sha256", source_sha256),
         ];
         let metadata = metadata::to_gguf(
@@ -40,8 +42,7 @@ impl<'a> Gguf<'a> {
             Description {
                 name: &name,
                 linears: self.options.format.tensor_type(),
-                tokenizer_json: self.tokenizer_json.as_deref(),
-                chat_template: self.checkpoint.chat_template().as_deref(),
+                tokenizer: self.tokenizer.clone(),
                 provenance: provenance.map(|(key, value)| (key.to_owned(), value.into())).into(),
             },
         );
@@ -49,6 +50,17 @@ impl<'a> Gguf<'a> {
             let name = name.to_owned();
             TensorInfo { name, dtype, shape }
         });
-        Ok(GgufPlan::new(&metadata, tensors.collect())?)
+        let factors = self.rope_factors().map(|factors| TensorInfo {
+            name: ROPE_FREQS.to_owned(),
+            dtype: TensorType::F32,
+            shape: vec![factors.len()],
+        });
+        Ok(GgufPlan::new(&metadata, tensors.chain(factors).collect())?)
+    }
+
+    /// The values of the last tensor: what llama.cpp divides rotary frequencies by, where they are scaled
+    /// one by one.
+    pub(crate) fn rope_factors(&self) -> Option<Vec<f32>> {
+        self.checkpoint.config().rope_factors()
     }
 }

@@ -24,6 +24,8 @@ pub struct Report {
     pub bits_per_weight: Option<f64>,
     /// The largest change of a scale that its place in the output forced, relative to it.
     pub largest_scale_change: f64,
+    /// What other readers of the output may do otherwise, one sentence each.
+    pub warnings: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// One entry for each ternary tensor, in file order.
@@ -60,6 +62,7 @@ impl Report {
             ternary_weights: 0,
             bits_per_weight: None,
             largest_scale_change: 0.0,
+            warnings: Vec::new(),
             seconds: 0.0,
             tensors: Vec::new(),
         }

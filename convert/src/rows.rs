@@ -149,10 +149,8 @@ impl<'a> Rows<'a> {
                 Ok(count(codes))
             }
             Content::Weights { tensor, weights, dtype } => {
-                let range = {
-                    let row = self.source_row(row);
-                    row * self.cols..(row + 1) * self.cols
-                };
+                let source = self.source_row(row);
+                let range = source * self.cols..(source + 1) * self.cols;
                 let error = |index| non_finite(tensor, range.start + index);
                 if let (Weights::Plain(weights), true) = (weights, *dtype == tensor.dtype) {
                     if let Some(index) = ternarize::first_non_finite(weights.range(range.clone())) {
@@ -163,12 +161,12 @@ impl<'a> Rows<'a> {
                     return Ok(Counts::default());
                 }
                 values.resize(self.cols, 0.0);
-                weights.range(range.clone()).to_f32(values);
+                weights.rows(source..source + 1, self.cols).to_f32(values);
                 if let Some(index) = ternarize::first_non_finite(DenseSlice::F32(values)) {
                     return Err(error(index));
                 }
                 if *dtype == tensor.dtype {
-                    out.copy_from_slice(&tensor.bytes()[self.source_row(row) * self.row_bytes..][..self.row_bytes]);
+                    out.copy_from_slice(&tensor.bytes()[source * self.row_bytes..][..self.row_bytes]);
                 } else if let Some(index) = narrow(values, *dtype, out) {
                     let (file, name) = (tensor.file().to_owned(), tensor.name.clone());
                     let (value, dtype) = (values[index], dtype.name());

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use b158_checkpoint::{Checkpoint, OutputError, OutputFile, TensorType, gguf::GgufDataWriter};
+use b158_checkpoint::{Checkpoint, OutputError, OutputFile, TensorType, gguf::{GgufDataWriter, ROPE_FREQS}};
 use half::f16;
 
 use crate::{
@@ -105,9 +105,14 @@ fn write_gguf(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Resu
     plan.write_header(&mut writer).map_err(|e| job.error(e))?;
     let mut data = GgufDataWriter::new(&plan, &mut writer);
     let mut report = job.tensors(&mut data)?;
+    if let Some(factors) = metadata.rope_factors() {
+        let bytes: Vec<u8> = factors.into_iter().flat_map(f32::to_le_bytes).collect();
+        data.write_tensor(ROPE_FREQS, &bytes).map_err(|e| job.error(e))?;
+    }
     data.finish().map_err(|e| job.error(e))?;
     drop(writer);
 
+    report.warnings.clone_from(&metadata.warnings);
     report.source_sha256 = digest()?;
     let plan = metadata.plan(job.steps, &report.source_sha256)?;
     file.seek(SeekFrom::Start(0)).and_then(|_| plan.write_header(&mut file)).map_err(|e| job.error(e))?;

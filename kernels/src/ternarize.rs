@@ -57,14 +57,15 @@ pub fn absmean(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
 /// # Errors
 /// The first NaN or infinity.
 pub fn scale(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
-    match only_magnitude(w) {
-        Some(magnitude) if magnitude >= MIN_MEAN && magnitude.is_finite() => Ok(magnitude),
-        _ => absmean(isa, w),
+    match magnitude(w) {
+        Some(magnitude) => Ok(magnitude),
+        None => absmean(isa, w),
     }
 }
 
-/// The magnitude that all weights but zeros have. Few weights of a master are enough to tell.
-fn only_magnitude(w: DenseSlice) -> Option<f32> {
+/// The magnitude that all weights but zeros have, if there is one and it is finite and at least 1e-5:
+/// the scale of weights that are ternary already. Few weights of a master are enough to tell.
+pub fn magnitude(w: DenseSlice) -> Option<f32> {
     let chunks = w.len().div_ceil(CHUNK);
     let magnitudes = |chunk: usize| {
         let range = chunk * CHUNK..w.len().min((chunk + 1) * CHUNK);
@@ -74,7 +75,11 @@ fn only_magnitude(w: DenseSlice) -> Option<f32> {
     };
     let magnitude = (0..chunks).find_map(|chunk| magnitudes(chunk).next())?;
     let same = |chunk| magnitudes(chunk).all(|m| m == magnitude);
-    (same(0) && (1..chunks).into_par_iter().all(same)).then_some(magnitude)
+    let ternary = magnitude >= MIN_MEAN
+        && magnitude.is_finite()
+        && same(0)
+        && (1..chunks).into_par_iter().all(same);
+    ternary.then_some(magnitude)
 }
 
 /// The first NaN or infinity.

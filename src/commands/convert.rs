@@ -37,6 +37,9 @@ pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus
     if report.tensors.iter().any(|t| t.ternarized) && !checkpoint.config().ternary_linears {
         printer.note(&full_precision(&b158_convert::inspect(&checkpoint, isa)?));
     }
+    for warning in &report.warnings {
+        printer.note(&format!("warning: {warning}"));
+    }
     let verified =
         if args.verify { Some(b158_convert::verify(&checkpoint, output, &options)?) } else { None };
     let document = Output { report, verified };

@@ -41,14 +41,6 @@ impl Architecture {
             Self::BitNet1bitLlm => "BitnetForCausalLM",
         }
     }
-
-    /// `general.architecture` of a GGUF file.
-    pub fn gguf_name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::BitNet2B4T | Self::BitNet1bitLlm => "bitnet",
-        }
-    }
 }
 
 /// The feed-forward network's activation.

@@ -88,8 +88,7 @@ fn file_type(linears: TensorType) -> u32 {
 /// Which rows of the query and key projections a GGUF file with that model pairs: see
 /// [`crate::rope_permutation`].
 pub fn rope_pairs(config: &ModelConfig) -> RopePairs {
-    // The type of the linear layers changes the name of BitNets only.
-    pairs(&architecture_name(config, TensorType::F32))
+    pairs(&architecture_name(config))
 }
 
 /// llama.cpp's architecture `llama` pairs neighbours, its BitNets and our own ones as Hugging Face does.
@@ -97,20 +96,29 @@ fn pairs(architecture: &str) -> RopePairs {
     if architecture == "llama" { RopePairs::Interleaved } else { RopePairs::HalfSplit }
 }
 
-/// `general.architecture` of a file with that model.
-fn architecture_name(config: &ModelConfig, linears: TensorType) -> String {
-    let name = config.architecture.gguf_name();
-    match (config.architecture, linears) {
-        _ if config.linear_norm_eps.is_some() => format!("{OWN}{name}"),
-        // I2_S is for bitnet.cpp, whose architecture `bitnet` has no squared ReLU.
-        (Architecture::BitNet2B4T, TensorType::I2sX86 | TensorType::I2sArm) => "bitnet-b1.58".to_owned(),
-        _ => name.to_owned(),
+/// `general.architecture` of a file with that model: the graph of llama.cpp or bitnet.cpp that computes
+/// it, or a name that makes both refuse it rather than compute something else.
+///
+/// ```text
+/// llama          SiLU, no sub-norms           llama.cpp, bitnet.cpp
+/// bitnet         SiLU, sub-norms              llama.cpp, bitnet.cpp
+/// bitnet-b1.58   squared ReLU, sub-norms      bitnet.cpp
+/// b158-...       anything else
+/// ```
+fn architecture_name(config: &ModelConfig) -> String {
+    let own = config.linear_norm_eps.is_some();
+    match (config.architecture, config.activation) {
+        (Architecture::Llama, Activation::Silu) if !own => "llama".to_owned(),
+        (Architecture::Llama, _) => format!("{OWN}llama"),
+        (_, Activation::Silu) if !own => "bitnet".to_owned(),
+        (_, Activation::Relu2) if !own => "bitnet-b1.58".to_owned(),
+        _ => format!("{OWN}bitnet"),
     }
 }
 
 /// The metadata of a file with that model. Linear layers of a packed type make it ternary.
 pub fn to_gguf(config: &ModelConfig, description: Description<'_>) -> Metadata {
-    let arch = &architecture_name(config, description.linears)[..];
+    let arch = &architecture_name(config)[..];
     let mut out = Metadata::new();
     let mut put = |key: &str, value: Value<'static>| out.push((key.replace("{arch}", arch), value));
     // `ModelConfig::validate` keeps sizes below 2^32.
