@@ -111,16 +111,16 @@ fn main() {
 
     let w = DenseSlice::F16(&copies[0]);
     let mut codes = vec![0; ROWS * COLS];
-    let convert: Vec<(Isa, f64)> = Isa::available()
-        .into_iter()
-        .map(|isa| {
-            let time = best(5, |_| {
-                let mean = ternarize::absmean(isa, w).expect("finite");
-                ternarize::ternarize(isa, w, mean, &mut codes);
-            });
-            (isa, time)
-        })
-        .collect();
+    let mut schemes = Vec::new();
+    for isa in Isa::available() {
+        let mut time = |name, f: &mut dyn FnMut()| schemes.push((name, isa, best(5, |_| f())));
+        time("absmean", &mut || _ = black_box(ternarize::absmean(isa, w)));
+        time("absmedian", &mut || _ = black_box(ternarize::absmedian(isa, w)));
+        time("ternarize", &mut || ternarize::ternarize(isa, w, 0.5, &mut codes));
+        time("binary", &mut || _ = black_box(ternarize::binary(isa, w, &mut codes)));
+        time("fit", &mut || _ = black_box(ternarize::fit(isa, w, 0.5)));
+    }
+    ternarize::ternarize(Isa::best(), w, 0.5, &mut codes);
     drop(copies);
 
     let matrix = TernaryMatrix::from_codes(ROWS, COLS, &codes);
@@ -135,7 +135,7 @@ fn main() {
         let prefill = best(n.div_ceil(10), |i| copies[i % copies.len()].matmul(isa, 0.1, &many, &mut out));
         row("ternary", isa, decode, bytes, prefill);
     }
-    for (isa, time) in convert {
-        println!("ternarize {isa}: {:.2} GB/s of f16", (2 * ROWS * COLS) as f64 / time / 1e9);
+    for (name, isa, time) in schemes {
+        println!("{name:10} {isa:8} {:6.2} GB/s of f16", (2 * ROWS * COLS) as f64 / time / 1e9);
     }
 }

@@ -77,6 +77,18 @@ fn ternary(isa: Isa, random: &mut Random) -> u64 {
     digest_of_floats(&out)
 }
 
+/// The other schemes, and the loss of one.
+fn schemes(isa: Isa, random: &mut Random) -> u64 {
+    let w: Vec<f16> = random.floats(45 * 333, 0.04).iter().map(|&w| f16::from_f32(w)).collect();
+    let w = DenseSlice::F16(&w);
+    let mut codes = vec![0; w.len()];
+    let beta = ternarize::binary(isa, w, &mut codes).unwrap();
+    let median = ternarize::absmedian(isa, w).unwrap();
+    let fit = ternarize::fit(isa, w, median);
+    let words = [u64::from(beta.to_bits()), u64::from(median.to_bits()), fit.relative_error.to_bits()];
+    digest(words.into_iter().chain(fit.counts).chain(codes.into_iter().map(|code| code as u64)))
+}
+
 fn rms_norm(isa: Isa, random: &mut Random) -> u64 {
     let (x, weight) = (random.floats(3 * 203, 20.0), random.floats(203, 2.0));
     let mut out = vec![0.0; x.len()];
@@ -120,10 +132,11 @@ fn attend(isa: Isa, random: &mut Random) -> u64 {
 
 type Operation = fn(Isa, &mut Random) -> u64;
 
-const EXPECTED: [(&str, Operation, u64); 8] = [
+const EXPECTED: [(&str, Operation, u64); 9] = [
     ("dense", dense, 0x0639_e68f_a455_8f34),
     ("dense blocks", dense_blocks, 0x9ffa_1d09_6dad_5de5),
     ("ternary", ternary, 0xe2bc_702d_ba52_edce),
+    ("schemes", schemes, 0x8fa8_c73b_0489_d00d),
     ("rms_norm", rms_norm, 0x4a94_5a16_b291_8a6a),
     ("probabilities", probabilities, 0x18ec_b910_92f0_79a5),
     ("activations", activations, 0xc5d2_4785_4a22_9318),

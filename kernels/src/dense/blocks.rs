@@ -43,9 +43,9 @@ impl<'a> Rows<'a> {
 
 impl Source for Rows<'_> {
     #[inline(always)]
-    fn widen<S: Simd>(&self, _: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
+    fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
         // A panel is a whole number of blocks, and a block one of lanes.
-        dequantize(self.format, self.part(row, cols), panel.as_flattened_mut());
+        dequantize(s, self.format, self.part(row, cols), panel.as_flattened_mut());
     }
 }
 

@@ -100,23 +100,23 @@ impl Op for Dequantize<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        dequantize(self.format, self.bytes, self.out);
+    fn run<S: Simd>(self, s: S) {
+        dequantize(s, self.format, self.bytes, self.out);
     }
 }
 
 /// [`BlockFormat::dequantize`] for code that is being compiled for an instruction set.
 #[inline(always)]
-pub(crate) fn dequantize(format: BlockFormat, bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn dequantize<S: Simd>(s: S, format: BlockFormat, bytes: &[u8], out: &mut [f32]) {
     match format {
         BlockFormat::Q8_0 => {
             for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                q8_0::dequantize(block, out);
+                q8_0::dequantize(s, block, out);
             }
         }
         BlockFormat::Q6K => {
             for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                q6_k::dequantize(block, out);
+                q6_k::dequantize(s, block, out);
             }
         }
     }

@@ -23,6 +23,7 @@
 use half::f16;
 
 use super::blocks::{ROUND, ROUND_POSITIVE};
+use crate::simd::{Simd, f16_to_f32};
 
 /// Weights of a block.
 pub const BLOCK: usize = 256;
@@ -190,25 +191,38 @@ fn write_codes(codes: &[u8; BLOCK], block: &mut [u8; BLOCK_BYTES]) {
     }
 }
 
+/// The codes of a block, from -32 to 31.
 #[inline(always)]
-pub(super) fn dequantize(block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
-    let d = f16::from_le_bytes([block[D_AT], block[D_AT + 1]]).to_f32();
-    let mut codes = [0u8; BLOCK];
+fn read_codes(block: &[u8; BLOCK_BYTES]) -> [i8; BLOCK] {
+    let mut codes = [0; BLOCK];
     let halves = codes.as_chunks_mut::<128>().0.iter_mut();
     let bytes = block.as_chunks::<64>().0.iter().zip(block[HIGH_AT..].as_chunks::<32>().0);
     for (codes, (low, high)) in halves.zip(bytes) {
+        // Copies that nothing overlaps, and a loop for each run: so LLVM takes 32 bytes at a time.
+        let (low, high) = (*low, *high);
         for l in 0..32 {
-            codes[l] = low[l] & 15 | (high[l] & 3) << 4;
-            codes[32 + l] = low[32 + l] & 15 | (high[l] >> 2 & 3) << 4;
-            codes[64 + l] = low[l] >> 4 | (high[l] >> 4 & 3) << 4;
-            codes[96 + l] = low[32 + l] >> 4 | (high[l] >> 6) << 4;
+            codes[l] = (low[l] & 15 | (high[l] & 3) << 4) as i8 - 32;
+        }
+        for l in 0..32 {
+            codes[32 + l] = (low[32 + l] & 15 | (high[l] >> 2 & 3) << 4) as i8 - 32;
+        }
+        for l in 0..32 {
+            codes[64 + l] = (low[l] >> 4 | (high[l] >> 4 & 3) << 4) as i8 - 32;
+        }
+        for l in 0..32 {
+            codes[96 + l] = (low[32 + l] >> 4 | (high[l] >> 6) << 4) as i8 - 32;
         }
     }
+    codes
+}
+
+#[inline(always)]
+pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
+    let d = f16_to_f32(f16::from_le_bytes([block[D_AT], block[D_AT + 1]]));
+    let codes = read_codes(block);
     let runs = codes.as_chunks::<RUN>().0.iter().zip(out.as_chunks_mut::<RUN>().0);
     for ((codes, out), &k) in runs.zip(&block[SCALES_AT..D_AT]) {
-        let step = d * f32::from(k as i8);
-        for (out, &code) in out.iter_mut().zip(codes) {
-            *out = step * f32::from(code as i8 - 32);
-        }
+        let step = s.splat(d * f32::from(k as i8));
+        s.store(s.mul(step, s.load_i8(codes)), out);
     }
 }

@@ -12,6 +12,7 @@
 use half::f16;
 
 use super::blocks::{ROUND, ROUND_POSITIVE};
+use crate::simd::{Simd, f16_to_f32};
 
 /// Weights of a block.
 pub const BLOCK: usize = 32;
@@ -37,10 +38,11 @@ pub(super) fn quantize(w: &[f32; BLOCK], block: &mut [u8; BLOCK_BYTES]) {
 }
 
 #[inline(always)]
-pub(super) fn dequantize(block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
+pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
     let (scale, codes) = block.split_at(2);
-    let d = f16::from_le_bytes([scale[0], scale[1]]).to_f32();
-    for (out, &code) in out.iter_mut().zip(codes) {
-        *out = f32::from(code as i8) * d;
+    let d = s.splat(f16_to_f32(f16::from_le_bytes([scale[0], scale[1]])));
+    let codes: &[i8] = bytemuck::cast_slice(codes);
+    for (codes, out) in codes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
+        s.store(s.mul(s.load_i8(codes), d), out);
     }
 }
