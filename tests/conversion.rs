@@ -29,13 +29,9 @@ fn what_convert_says() {
     let folder = TempDir::new().unwrap();
     let source = twin("tiny-b158-f16");
     let mut said = String::new();
-    for (format, name) in [
-        ("tq1_0", "a.gguf"),
-        ("i2_s", "b.gguf"),
-        ("bf16", "c.gguf"),
-        ("hf", "d"),
-        ("f32", "e"),
-    ] {
+    for (format, name) in
+        [("tq1_0", "a.gguf"), ("i2_s", "b.gguf"), ("bf16", "c.gguf"), ("hf", "d"), ("f32", "e")]
+    {
         let (stdout, stderr) = convert(&source, &folder.path().join(name), &["--to", format, "--verify"]);
         said += &format!("$ --to {format}\n{stdout}{stderr}");
     }

@@ -49,7 +49,11 @@ struct Table {
 impl Table {
     fn row(&self, what: &str, bytes: usize, seconds: f64) {
         let rate = bytes as f64 / seconds / 1e9;
-        println!("{what:<24} {rate:>8.2} {:>10.2} {:>10.2}", WEIGHTS as f64 / seconds / 1e9, rate / self.copy);
+        println!(
+            "{what:<24} {rate:>8.2} {:>10.2} {:>10.2}",
+            WEIGHTS as f64 / seconds / 1e9,
+            rate / self.copy
+        );
     }
 }
 
@@ -57,7 +61,9 @@ fn main() {
     let isa = Isa::best();
     let (from, mut to) = (vec![1u8; 2 * WEIGHTS], vec![0u8; 2 * WEIGHTS]);
     let copy = best(|| {
-        to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.par_chunks_mut(1 << 20)
+            .zip(from.par_chunks(1 << 20))
+            .for_each(|(to, from)| to.copy_from_slice(from));
         black_box(&to);
     });
     drop((from, to));

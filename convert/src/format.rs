@@ -3,7 +3,10 @@
 use std::{fmt, path::Path, str::FromStr};
 
 use b158_checkpoint::{ScaleConvention, TensorType};
-use b158_kernels::{Isa, packing::{TernaryFormat, hf}};
+use b158_kernels::{
+    Isa,
+    packing::{TernaryFormat, hf},
+};
 
 use crate::Error;
 
@@ -74,7 +77,9 @@ impl Format {
         match self {
             Self::Blocks(blocks) => blocks.row_bytes(cols).is_some(),
             // The packed bytes are followed by a scale, which must start at a multiple of 4.
-            Self::HuggingFace => rows.is_multiple_of(hf::QUARTERS) && (rows / hf::QUARTERS * cols).is_multiple_of(4),
+            Self::HuggingFace => {
+                rows.is_multiple_of(hf::QUARTERS) && (rows / hf::QUARTERS * cols).is_multiple_of(4)
+            }
             Self::F16 | Self::Bf16 | Self::F32 => true,
         }
     }

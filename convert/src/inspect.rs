@@ -81,7 +81,9 @@ impl Training {
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Ternary => "the weights are ternary",
-            Self::Master => "master weights of a ternary model: it ternarizes them itself, so packing loses nothing",
+            Self::Master => {
+                "master weights of a ternary model: it ternarizes them itself, so packing loses nothing"
+            }
             Self::FullPrecision => "not trained with ternary weights",
         }
     }
@@ -140,7 +142,8 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
                 *sum += n;
             }
             // Without a norm of its own, a ternary tensor's is that of its codes.
-            let norm = fit.unwrap_or(f64::from(found.scale).powi(2) * (found.codes[0] + found.codes[2]) as f64);
+            let norm =
+                fit.unwrap_or(f64::from(found.scale).powi(2) * (found.codes[0] + found.codes[2]) as f64);
             lost += found.relative_error.powi(2) * norm;
             total += norm;
             ternary = Some(found);

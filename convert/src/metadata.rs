@@ -28,10 +28,15 @@ impl<'a> Gguf<'a> {
     /// The whole header.
     pub(crate) fn plan(&self, steps: &[Step], source_sha256: &str) -> Result<GgufPlan, Error> {
         let name = self.checkpoint.path().file_stem().map_or("model".into(), |name| name.to_string_lossy());
-        let is_packed = |id: &TensorId| self.checkpoint.tensor(*id).is_ok_and(|t| !t.dtype.is_full_precision());
+        let is_packed =
+            |id: &TensorId| self.checkpoint.tensor(*id).is_ok_and(|t| !t.dtype.is_full_precision());
         let linears = self.checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear());
         // Packed codes are copied.
-        let scheme = if linears.collect::<Vec<_>>().iter().all(is_packed) { Scheme::None } else { self.options.scheme() };
+        let scheme = if linears.collect::<Vec<_>>().iter().all(is_packed) {
+            Scheme::None
+        } else {
+            self.options.scheme()
+        };
         let provenance = [
             ("b158.version", env!("CARGO_PKG_VERSION")),
             ("b158.scheme", scheme.name()),

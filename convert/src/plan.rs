@@ -3,11 +3,7 @@
 use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, gguf::metadata, rope_permutation};
 use b158_kernels::{packing::hf, rope::RopePairs};
 
-use crate::{
-    Error, Format, HeadType, Options,
-    format::Container,
-    scale::Place,
-};
+use crate::{Error, Format, HeadType, Options, format::Container, scale::Place};
 
 /// One tensor of the source and what becomes of it.
 #[derive(Clone, Debug)]
@@ -108,8 +104,13 @@ fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
     }
     let (file, tensor) = (source.file().to_owned(), source.name.clone());
     let needs = match format {
-        Format::Blocks(blocks) => format!("rows of {cols} weights, but {format} has blocks of {}", blocks.block()),
-        _ => format!("the shape [{rows}, {cols}], but {format} packs {} rows and a multiple of 16 weights", hf::QUARTERS),
+        Format::Blocks(blocks) => {
+            format!("rows of {cols} weights, but {format} has blocks of {}", blocks.block())
+        }
+        _ => format!(
+            "the shape [{rows}, {cols}], but {format} packs {} rows and a multiple of 16 weights",
+            hf::QUARTERS
+        ),
     };
     Err(Error::Shape { file, tensor, needs, fitting: Format::that_fit(rows, cols) })
 }

@@ -170,7 +170,13 @@ impl<'a> Rows<'a> {
                 } else if let Some(index) = narrow(values, *dtype, out) {
                     let (file, name) = (tensor.file().to_owned(), tensor.name.clone());
                     let (value, dtype) = (values[index], dtype.name());
-                    return Err(Error::TooLarge { file, tensor: name, index: range.start + index, value, dtype });
+                    return Err(Error::TooLarge {
+                        file,
+                        tensor: name,
+                        index: range.start + index,
+                        value,
+                        dtype,
+                    });
                 }
                 Ok(Counts::default())
             }

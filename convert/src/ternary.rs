@@ -94,8 +94,7 @@ impl<'t> Ternary<'t> {
                 }
                 Scheme::Binary => {
                     let mut codes = vec![0; weights.len()];
-                    self.scale =
-                        ternarize::binary(self.isa, weights, &mut codes).map_err(non_finite)?;
+                    self.scale = ternarize::binary(self.isa, weights, &mut codes).map_err(non_finite)?;
                     self.codes = Codes::Made(codes);
                     return Ok(Some(self));
                 }
@@ -137,9 +136,7 @@ impl<'t> Ternary<'t> {
         let row_bytes = format.row_bytes(self.cols).expect("opening the checkpoint checked the shape");
         let bytes = &self.tensor.bytes()[row * row_bytes..][..row_bytes];
         scratch.scales.resize(if format.block_scales() { self.cols / format.block() } else { 0 }, f16::ZERO);
-        format
-            .unpack(bytes, codes, &mut scratch.scales)
-            .map_err(|e| self.damaged(&format!("row {row}: {e}")))
+        format.unpack(bytes, codes, &mut scratch.scales).map_err(|e| self.damaged(&format!("row {row}: {e}")))
     }
 
     /// The one scale of all blocks that hold a nonzero code; 1 for a format without block scales.
@@ -172,8 +169,10 @@ impl<'t> Ternary<'t> {
             scratch.codes = codes;
             Ok(first)
         };
-        let firsts: Vec<Option<(usize, f16)>> =
-            (0..self.rows).into_par_iter().map_init(Scratch::default, |s, row| scan(row, s)).collect::<Result<_, _>>()?;
+        let firsts: Vec<Option<(usize, f16)>> = (0..self.rows)
+            .into_par_iter()
+            .map_init(Scratch::default, |s, row| scan(row, s))
+            .collect::<Result<_, _>>()?;
         let mut found: Option<f16> = None;
         for (row, first) in firsts.into_iter().enumerate() {
             let Some((block, scale)) = first else { continue };

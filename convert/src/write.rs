@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use b158_checkpoint::{Checkpoint, OutputError, OutputFile, TensorType, gguf::{GgufDataWriter, ROPE_FREQS}};
+use b158_checkpoint::{
+    Checkpoint, OutputError, OutputFile, TensorType,
+    gguf::{GgufDataWriter, ROPE_FREQS},
+};
 use half::f16;
 
 use crate::{
@@ -199,13 +202,7 @@ impl Job<'_> {
         }))
     }
 
-    fn write(
-        &self,
-        rows: &Rows,
-        name: &str,
-        tail: &[u8],
-        sink: &mut impl Sink,
-    ) -> Result<[u64; 3], Error> {
+    fn write(&self, rows: &Rows, name: &str, tail: &[u8], sink: &mut impl Sink) -> Result<[u64; 3], Error> {
         let codes = rows.write(|part| sink.part(name, part))?.map_err(|e| self.error(e))?;
         if !tail.is_empty() {
             sink.part(name, tail).map_err(|e| self.error(e))?;

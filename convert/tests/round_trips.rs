@@ -65,7 +65,11 @@ fn every_pair(source: &Path, scheme: Scheme) -> usize {
             if scheme != Scheme::Binary && second.format.name() == "q1_0" {
                 continue;
             }
-            let to = path(folder.path(), &format!("second-{}", path(Path::new(""), "", &first).display()), &second);
+            let to = path(
+                folder.path(),
+                &format!("second-{}", path(Path::new(""), "", &first).display()),
+                &second,
+            );
             pairs += usize::from(hop(&between, &to, &second).is_some());
         }
     }

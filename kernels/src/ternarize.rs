@@ -88,10 +88,8 @@ pub fn magnitude(w: DenseSlice) -> Option<f32> {
     };
     let magnitude = (0..chunks).find_map(|chunk| magnitudes(chunk).next())?;
     let same = |chunk| magnitudes(chunk).all(|m| m == magnitude);
-    let ternary = magnitude >= MIN_MEAN
-        && magnitude.is_finite()
-        && same(0)
-        && (1..chunks).into_par_iter().all(same);
+    let ternary =
+        magnitude >= MIN_MEAN && magnitude.is_finite() && same(0) && (1..chunks).into_par_iter().all(same);
     ternary.then_some(magnitude)
 }
 

@@ -99,7 +99,8 @@ fn row(job: &Entry) -> Vec<String> {
         Status::Done => "done",
         Status::Failed => "failed",
     };
-    let report = |cell: fn(&b158_convert::Report) -> String| job.report.as_ref().map_or_else(String::new, cell);
+    let report =
+        |cell: fn(&b158_convert::Report) -> String| job.report.as_ref().map_or_else(String::new, cell);
     vec![
         job.output.clone(),
         status.to_owned(),
@@ -107,7 +108,9 @@ fn row(job: &Entry) -> Vec<String> {
         report(|r| megabytes(r.source_bytes)),
         report(|r| megabytes(r.output_bytes)),
         report(|r| format!("{:.2}", r.seconds)),
-        report(|r| if r.largest_scale_change == 0.0 { "0".into() } else { format!("{:.1e}", r.largest_scale_change) }),
+        report(|r| {
+            if r.largest_scale_change == 0.0 { "0".into() } else { format!("{:.1e}", r.largest_scale_change) }
+        }),
         job.verified.map_or("", |_| "yes").to_owned(),
     ]
 }

@@ -96,8 +96,8 @@ impl JobFile {
     /// # Errors
     /// It cannot be read, or it is no such list; the message says where.
     pub fn read(file: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| Error::Read { file: file.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
         serde_yaml::from_str(&text).map_err(|e| jobs_error(file, &e.to_string(), "see `b158 convert --help`"))
     }
 
@@ -115,7 +115,9 @@ impl JobFile {
         };
         match number.parse::<f64>() {
             Ok(number) if unit > 0 && number > 0.0 => Ok(Some((number * unit as f64) as u64)),
-            _ => Err(jobs_error(file, &format!("`memory` is {text:?}"), "write for instance 4 GiB or 1500 MB")),
+            _ => {
+                Err(jobs_error(file, &format!("`memory` is {text:?}"), "write for instance 4 GiB or 1500 MB"))
+            }
         }
     }
 
@@ -171,7 +173,11 @@ impl JobSpec {
         }
         if name.contains(['/', '\\']) || name.starts_with('.') {
             let file = PathBuf::from(name);
-            return Err(Error::Name { file, format: format.name(), hint: "a job's `name` must be a plain file name" });
+            return Err(Error::Name {
+                file,
+                format: format.name(),
+                hint: "a job's `name` must be a plain file name",
+            });
         }
         Ok(name)
     }
@@ -182,7 +188,8 @@ fn sources(file: &Path, base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Erro
     if given.exists() {
         return Ok(vec![given]);
     }
-    let none = |reason: String| jobs_error(file, &reason, "patterns are relative to the file that holds them");
+    let none =
+        |reason: String| jobs_error(file, &reason, "patterns are relative to the file that holds them");
     let base = glob::Pattern::escape(&base.to_string_lossy());
     let pattern = Path::new(&base).join(pattern);
     let paths = glob::glob(&pattern.to_string_lossy())

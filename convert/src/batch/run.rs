@@ -198,8 +198,7 @@ impl Batch {
             entry.verified = Some(verify(&checkpoint, &job.output, &job.options)?);
         }
         for path in Checkpoint::open(&job.output)?.files() {
-            let bytes =
-                path.metadata().map_err(|source| Error::Read { file: path.clone(), source })?.len();
+            let bytes = path.metadata().map_err(|source| Error::Read { file: path.clone(), source })?.len();
             let name = path.strip_prefix(&self.folder).unwrap_or(path).to_owned();
             let sha256 = hash(std::slice::from_ref(path))?;
             entry.files.push(OutputEntry { name, bytes, sha256 });
@@ -215,8 +214,7 @@ fn put_aside(output: &Path) -> Result<(), Error> {
     }
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let aside = output.with_file_name(format!(".{name}.replaced.partial"));
-    std::fs::rename(output, aside)
-        .map_err(|source| OutputError { file: output.to_owned(), source }.into())
+    std::fs::rename(output, aside).map_err(|source| OutputError { file: output.to_owned(), source }.into())
 }
 
 fn hash(files: &[PathBuf]) -> Result<String, Error> {

@@ -15,6 +15,8 @@ use crate::{
 pub struct Fit {
     /// `||w - scale * code|| / ||w||`, Frobenius norms; 0 for a tensor of zeros.
     pub relative_error: f64,
+    /// `||w||^2`.
+    pub squared_norm: f64,
     /// Weights with the codes -1, 0 and 1.
     pub counts: [u64; 3],
 }
@@ -35,7 +37,7 @@ pub fn fit(isa: Isa, w: DenseSlice, scale: f32) -> Fit {
         }
     }
     let relative_error = if error == 0.0 { 0.0 } else { (error / norm).sqrt() };
-    Fit { relative_error, counts }
+    Fit { relative_error, squared_norm: norm, counts }
 }
 
 /// Squared norms of the error and of the weights, and the codes.
