@@ -70,8 +70,8 @@ impl<T: Lane> Op for Measure<'_, T> {
             nonzero = s.add(nonzero, s.abs(codes));
         }
         let (sum, nonzero) = (s.sum(sum) as i64, s.sum(nonzero) as i64);
-        let zero = self.w.len() as i64 - nonzero;
-        let counts = [(nonzero - sum) / 2, zero, (nonzero + sum) / 2].map(|n| n as u64);
+        let positive = i64::midpoint(nonzero, sum);
+        let counts = [nonzero - positive, self.w.len() as i64 - nonzero, positive].map(|n| n as u64);
         Part { error: fold(errors), norm: fold(norms), counts }
     }
 }
