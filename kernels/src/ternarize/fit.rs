@@ -57,43 +57,24 @@ impl<T: Lane> Op for Measure<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Part {
-        let mut sums = Sums::default();
-        let (whole, tail) = self.w.as_chunks();
-        for w in whole {
-            sums.add(s, T::load(s, w), self.scale);
+        let (scale, inverse) = (s.splat(self.scale), 1.0 / self.scale);
+        let (mut errors, mut norms) = ([0.0; LANES], [0.0; LANES]);
+        // A chunk is 4096 vectors: integers that f32 holds exactly.
+        let (mut sum, mut nonzero) = (s.splat(0.0), s.splat(0.0));
+        let (whole, tail) = self.w.as_chunks::<LANES>();
+        for i in 0..whole.len() + usize::from(!tail.is_empty()) {
+            // The zeros after a tail add nothing to any of the sums.
+            let w = if i < whole.len() { T::load(s, &whole[i]) } else { s.load_tail(tail) };
+            let codes = s.load_i8(&round(s, w, inverse));
+            add(s, s.sub(w, s.mul(scale, codes)), &mut errors, |e| e * e);
+            add(s, w, &mut norms, |w| w * w);
+            sum = s.add(sum, codes);
+            nonzero = s.add(nonzero, s.abs(codes));
         }
-        // The zeros after a tail add nothing to any of the sums.
-        if !tail.is_empty() {
-            sums.add(s, s.load_tail(tail), self.scale);
-        }
-        let Sums { errors, norms, negative, positive } = sums;
-        let total = |lanes: [u16; LANES]| lanes.into_iter().map(u64::from).sum::<u64>();
-        let (negative, positive) = (total(negative), total(positive));
-        let zero = self.w.len() as u64 - negative - positive;
-        Part { error: fold(errors), norm: fold(norms), counts: [negative, zero, positive] }
-    }
-}
-
-#[derive(Default)]
-struct Sums {
-    errors: [f64; LANES],
-    norms: [f64; LANES],
-    // A chunk is 4096 vectors: no overflow.
-    negative: [u16; LANES],
-    positive: [u16; LANES],
-}
-
-impl Sums {
-    #[inline(always)]
-    fn add<S: Simd>(&mut self, s: S, w: S::V, scale: f32) {
-        let codes = round(s, w, 1.0 / scale);
-        let error = s.sub(w, s.mul(s.splat(scale), s.load_i8(&codes)));
-        add(s, error, &mut self.errors, |e| e * e);
-        add(s, w, &mut self.norms, |w| w * w);
-        for j in 0..LANES {
-            self.negative[j] += u16::from(codes[j] < 0);
-            self.positive[j] += u16::from(codes[j] > 0);
-        }
+        let (sum, nonzero) = (s.sum(sum) as i64, s.sum(nonzero) as i64);
+        let positive = i64::midpoint(nonzero, sum);
+        let counts = [nonzero - positive, self.w.len() as i64 - nonzero, positive].map(|n| n as u64);
+        Part { error: fold(errors), norm: fold(norms), counts }
     }
 }
 
