@@ -118,9 +118,10 @@ pub enum Error {
         /// What there is.
         supported: &'static str,
     },
-    /// A GGUF file of architecture `bitnet`, which stands for models with different activations.
+    /// A GGUF file of architecture `bitnet` that may be of either of two models with different
+    /// activations.
     #[error(
-        "{}: the key `{key}` is missing: the architecture stands for models with different activations\nhint: add the key with `silu` (1bitLLM's models) or `relu2` (BitNet b1.58 2B4T), or convert the model from its Hugging Face folder",
+        "{}: the key `{key}` is missing: with this rotary base the architecture stands for models with different activations\nhint: add the key with `silu` (1bitLLM's models) or `relu2` (BitNet b1.58 2B4T), or convert the model from its Hugging Face folder",
         file.display()
     )]
     UnknownActivation {

@@ -11,8 +11,8 @@
 use std::{io, ops::Range, path::Path, sync::Arc};
 
 use b158_kernels::{
-    dense::{DenseSlice, DenseType},
-    packing::{TernaryFormat, hf::QUARTERS},
+    dense::{DenseSlice, DenseType, Weights},
+    packing::{BlockFormat, TernaryFormat, hf::QUARTERS},
 };
 
 use crate::{Error, gguf::I2_S_TAIL_BYTES, mapped_file::MappedFile};
@@ -146,7 +146,16 @@ impl TensorType {
 
     /// Whether the numbers are full-precision weights, as they are or rounded in blocks.
     pub fn is_full_precision(self) -> bool {
-        self.dense().is_some() || matches!(self, Self::Q8_0 | Self::Q6K)
+        self.dense().is_some() || self.block_format().is_some()
+    }
+
+    /// The kernels' name of a type that rounds full-precision weights in blocks; `None` for others.
+    pub fn block_format(self) -> Option<BlockFormat> {
+        match self {
+            Self::Q8_0 => Some(BlockFormat::Q8_0),
+            Self::Q6K => Some(BlockFormat::Q6K),
+            _ => None,
+        }
     }
 
     /// Bytes behind the weights, which [`Tensor::bytes`] leaves out.
@@ -168,11 +177,10 @@ impl TensorType {
 
     /// Bytes and weights of the smallest unit.
     fn block(self) -> (u64, u64) {
-        match (self.ternary(), self) {
+        match (self.ternary(), self.block_format()) {
             (Some(format), _) => (format.block_bytes() as u64, format.block() as u64),
-            (None, Self::Q8_0) => (34, 32),
-            (None, Self::Q6K) => (210, 256),
-            (None, _) => (self.alignment() as u64, 1),
+            (None, Some(format)) => (format.block_bytes() as u64, format.block() as u64),
+            (None, None) => (self.alignment() as u64, 1),
         }
     }
 }
@@ -330,6 +338,17 @@ impl Tensor {
             tensor: self.name.clone(),
             offset: self.range.start as u64,
         })
+    }
+
+    /// The tensor's full-precision weights, in place, plain or in blocks.
+    ///
+    /// # Errors
+    /// [`Error::NotDense`] if the tensor is packed.
+    pub fn weights(&self) -> Result<Weights<'_>, Error> {
+        match self.dtype.block_format() {
+            Some(format) => Ok(Weights::Blocks { format, bytes: self.bytes() }),
+            None => self.dense().map(Weights::Plain),
+        }
     }
 
     /// The file that the tensor is in.

@@ -11,7 +11,8 @@ use std::{hint::black_box, time::Instant};
 
 use b158_kernels::{
     Isa,
-    dense::{self, DenseSlice},
+    dense::{self, DenseSlice, Weights},
+    packing::BlockFormat,
     quantize::Int8Rows,
     ternarize,
     ternary::TernaryMatrix,
@@ -87,6 +88,26 @@ fn main() {
         });
         row("f16", isa, decode, bytes, prefill);
     }
+
+    let wide = numbers(ROWS * COLS);
+    for (name, format) in [("q8_0", BlockFormat::Q8_0), ("q6_k", BlockFormat::Q6K)] {
+        let mut blocks = vec![0; ROWS * format.row_bytes(COLS).expect("whole blocks")];
+        format.quantize(&wide, &mut blocks);
+        let bytes = blocks.len();
+        let copies = vec![blocks; WORKING_SET / bytes];
+        let weights = |i: usize| Weights::Blocks { format, bytes: &copies[i % copies.len()] };
+        for isa in Isa::available() {
+            let n = if isa == Isa::SCALAR { 2 } else { 40 };
+            let decode = best(n, |i| {
+                dense::matmul(isa, weights(i), ROWS, COLS, &x[..COLS], 1, &mut out[..ROWS]);
+            });
+            let prefill = best(n.div_ceil(8), |i| {
+                dense::matmul(isa, weights(i), ROWS, COLS, &x, PREFILL, &mut out);
+            });
+            row(name, isa, decode, bytes, prefill);
+        }
+    }
+    drop(wide);
 
     let w = DenseSlice::F16(&copies[0]);
     let mut codes = vec![0; ROWS * COLS];

@@ -173,11 +173,11 @@ impl<'m> Session<'m> {
     /// x = rows of the embedding
     fn embed(&mut self, tokens: &[u32]) -> Result<(), Error> {
         let hidden = self.model.config.hidden_size;
-        let embedding = self.model.embedding.dense()?;
+        let embedding = self.model.embedding.weights()?;
         self.scratch.x.resize(tokens.len() * hidden, 0.0);
         for (&token, row) in tokens.iter().zip(self.scratch.x.chunks_exact_mut(hidden)) {
-            let start = token as usize * hidden;
-            embedding.range(start..start + hidden).to_f32(row);
+            let token = token as usize;
+            embedding.rows(token..token + 1, hidden).to_f32(row);
         }
         Ok(())
     }

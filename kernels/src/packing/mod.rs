@@ -15,16 +15,23 @@
 //! The layouts are those of llama.cpp (`ggml-common.h`, `ggml-quants.c`) and, for I2_S, of bitnet.cpp
 //! (`ggml-bitnet-mad.cpp`); blocks lie along a row. transformers' checkpoints pack whole matrices:
 //! [`hf`].
+//!
+//! Full-precision weights in blocks are [`BlockFormat`]: [`q8_0`] and [`q6_k`].
 
+mod blocks;
 pub mod hf;
 pub mod i2_s;
 mod layout;
 pub mod q1_0;
 pub mod q2_0;
+pub mod q6_k;
+pub mod q8_0;
 pub mod tq1_0;
 pub mod tq2_0;
 mod two_bits;
 
+pub use blocks::BlockFormat;
+pub(crate) use blocks::dequantize;
 use half::f16;
 
 /// The ternary block types of GGUF.
