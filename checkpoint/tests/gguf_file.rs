@@ -8,6 +8,7 @@ use b158_checkpoint::{
     gguf::{Gguf, GgufDataWriter, GgufPlan, ROPE_FREQS, TensorInfo, i2_s_tail, metadata},
 };
 use b158_kernels::rope::RopePairs;
+use proptest::prelude::*;
 
 fn llama() -> ModelConfig {
     ModelConfig {
@@ -280,5 +281,32 @@ fn rotary_scaling_of_llama_3() {
         let path = path.with_file_name("scaled.gguf");
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(Checkpoint::open(&path).unwrap().config(), &config);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Also in the names, shapes and offsets of tensors, which a config alone does not look at.
+    #[test]
+    fn mutated_models_are_models_or_errors(
+        changes in prop::collection::vec((0usize..1 << 16, any::<u8>()), 1..4),
+        dtype in prop::sample::select(TensorType::GGUF.to_vec()),
+    ) {
+        let model = Model::new(&llama(), dtype);
+        let path = model.write(0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let header = Gguf::parse(&path, &bytes).unwrap().data_offset as usize;
+        for (at, byte) in changes {
+            bytes[at % header] = byte;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        if let Ok(opened) = Checkpoint::open(&path) {
+            for id in opened.tensor_ids() {
+                let tensor = opened.tensor(id).unwrap();
+                prop_assert!(tensor.weights().is_ok() || tensor.dtype.ternary().is_some());
+                prop_assert_eq!(tensor.shape, id.shape(opened.config()));
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ use b158_checkpoint::{
     safetensors::{self, SafetensorsPlan, SafetensorsWriter},
 };
 use common::data;
+use proptest::prelude::*;
 use serde_json::json;
 
 /// Whatever takes longer does work that the file only claims.
@@ -266,6 +267,25 @@ fn hostile_shards() {
             fs::remove_file(path(name)).unwrap();
             fs::write(path(name), config_json()).unwrap();
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn mutated_indexes_never_panic(changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4)) {
+        let model = folder();
+        let path = |name: &str| model.path().join(name);
+        fs::rename(path("model.safetensors"), path("a.safetensors")).unwrap();
+        let parsed = safetensors::parse(&path("a.safetensors"), &fs::read(path("a.safetensors")).unwrap());
+        let names = parsed.unwrap().into_keys().map(|name| (name, json!("a.safetensors")));
+        let mut index = json!({"metadata": {}, "weight_map": names.collect::<serde_json::Map<_, _>>()})
+            .to_string().into_bytes();
+        for (at, byte) in changes {
+            let at = at % index.len();
+            index[at] = byte;
+        }
+        fs::write(path("model.safetensors.index.json"), index).unwrap();
+        let _ = Checkpoint::open(model.path());
     }
 }
 
