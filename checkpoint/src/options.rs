@@ -17,7 +17,7 @@ pub enum Interleave {
 pub struct OpenOptions {
     /// The order of I2_S codes, which only our own files state.
     pub i2_s: Interleave,
-    /// The feed-forward network's activation of a GGUF file of architecture `bitnet`, for which llama.cpp
-    /// writes no key although its models need different ones.
+    /// The feed-forward network's activation of a GGUF file of architecture `bitnet`: llama.cpp writes no
+    /// key for it. Without this, files that may be of 2B4T are refused, and others have SiLU.
     pub activation: Option<Activation>,
 }

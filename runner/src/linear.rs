@@ -2,7 +2,9 @@
 
 use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType};
 use b158_kernels::{
-    Isa, dense, norm,
+    Isa,
+    dense::{self, DenseSlice, Weights},
+    norm,
     packing::hf,
     quantize::{Int8Rows, NonFinite},
     ternarize,
@@ -32,7 +34,7 @@ impl Linear {
             if id.is_linear() && checkpoint.config().ternary_linears {
                 return Self::ternarize(&tensor, isa);
             }
-            tensor.dense()?;
+            tensor.weights()?;
             return Ok(Self::Dense { weight: tensor, rows, cols });
         };
         let (matrix, block_scale) =
@@ -62,7 +64,15 @@ impl Linear {
 
     fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        let weights = tensor.dense()?;
+        let mut values = Vec::new();
+        let weights = match tensor.weights()? {
+            Weights::Plain(weights) => weights,
+            blocks @ Weights::Blocks { .. } => {
+                values.resize(blocks.len(), 0.0);
+                blocks.to_f32(&mut values);
+                DenseSlice::F32(&values)
+            }
+        };
         let scale = ternarize::scale(isa, weights).map_err(|e| Error::NonFiniteWeight {
             file: tensor.file().to_owned(),
             tensor: tensor.name.clone(),
@@ -79,7 +89,7 @@ impl Linear {
         out.resize(tokens * self.rows(), 0.0);
         match self {
             Self::Dense { weight, rows, cols } => {
-                let weight = weight.dense().expect("checked when the layer was loaded");
+                let weight = weight.weights().expect("checked when the layer was loaded");
                 dense::matmul(isa, weight, *rows, *cols, x, tokens, out);
             }
             Self::Ternary { matrix, scale } => matrix.matmul(isa, *scale, quantized, out),

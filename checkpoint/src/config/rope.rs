@@ -150,6 +150,25 @@ mod tests {
         assert_eq!(kinds, [29, 29, 6]);
     }
 
+    /// Against numpy in f32, from the same unscaled frequencies: fast, medium, slow.
+    #[test]
+    fn llama3_has_the_bits_of_f32_arithmetic() {
+        const BITS: [u32; 10] = [
+            0x3b81_2e35,
+            0x3b52_7720,
+            0x3b0d_fd07,
+            0x3ab3_d11d,
+            0x3a60_979e,
+            0x3a09_95d3,
+            0x39a3_f10b,
+            0x393b_2dd2,
+            0x38c8_6886,
+            0x38a3_418d,
+        ];
+        let frequencies = llama31().rope_frequencies();
+        assert_eq!(frequencies[27..37].iter().map(|f| f.to_bits()).collect::<Vec<_>>(), BITS);
+    }
+
     #[test]
     fn only_sensible_numbers() {
         let scaling = |factor, low_freq_factor, high_freq_factor, original_context| RopeScaling::Llama3 {

@@ -39,6 +39,8 @@ const QUANTIZATION_VERSION: u32 = 2;
 
 /// The class name in config.json: llama.cpp calls both BitNets `bitnet`.
 const CLASS: &str = "b158.architecture";
+/// The rotary base of BitNet b1.58 2B4T; 1bitLLM's models have llama.cpp's default.
+const BASE_OF_2B4T: f64 = 500_000.0;
 /// What the norms inside the linear layers add to the mean square; absent if there are none.
 const LINEAR_NORM_EPS: &str = "b158.linear_norm_eps";
 /// Whether there are norms before attention and feed-forward network; absent if so.
@@ -208,7 +210,7 @@ pub fn from_gguf(
         // llama.cpp's default.
         None => keys.float("{arch}.rope.freq_base")?.unwrap_or(10_000.0),
     };
-    let (architecture, activation) = architecture(&keys, family, options)?;
+    let (architecture, activation) = architecture(&keys, family, rope_theta, options)?;
     let is_bitnet = architecture != Architecture::Llama;
     let vocab_size = match keys.size("{arch}.vocab_size")? {
         Some(n) => n,
@@ -292,7 +294,7 @@ fn refuse_unsupported(keys: &Keys) -> Result<(), Error> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
     Llama,
-    /// llama.cpp's `bitnet`: it stands for 1bitLLM's models and for 2B4T, whose activations differ.
+    /// llama.cpp's `bitnet`: SiLU, but its converter gives the name to 2B4T as well.
     BitNet,
     /// bitnet.cpp's architectures for 2B4T: one graph, with squared ReLU.
     BitNet2B4T,
@@ -318,6 +320,7 @@ impl Family {
 fn architecture(
     keys: &Keys,
     family: Family,
+    rope_theta: f64,
     options: &OpenOptions,
 ) -> Result<(Architecture, Activation), Error> {
     let activation = match (keys.text("{arch}.hidden_activation")?, family) {
@@ -325,11 +328,15 @@ fn architecture(
             .ok_or_else(|| keys.bad("{arch}.hidden_activation", "supported are \"silu\" and \"relu2\""))?,
         (None, Family::Llama) => Activation::Silu,
         (None, Family::BitNet2B4T) => Activation::Relu2,
-        // llama.cpp runs SiLU whatever the model; its files of 2B4T need squared ReLU and do not say so.
-        (None, Family::BitNet) => options.activation.ok_or_else(|| Error::UnknownActivation {
-            file: keys.file.to_owned(),
-            key: keys.full("{arch}.hidden_activation"),
-        })?,
+        (None, Family::BitNet) => match options.activation {
+            Some(activation) => activation,
+            // What llama.cpp runs there. 2B4T has squared ReLU and this base, and no key says so.
+            None if rope_theta != BASE_OF_2B4T => Activation::Silu,
+            None => {
+                let (file, key) = (keys.file.to_owned(), keys.full("{arch}.hidden_activation"));
+                return Err(Error::UnknownActivation { file, key });
+            }
+        },
     };
     let architecture = match (keys.text(CLASS)?, family) {
         (Some(class), _) => Architecture::ALL

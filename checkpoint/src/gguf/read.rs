@@ -63,7 +63,7 @@ impl<'a> Gguf<'a> {
     /// Everything that breaks the format's rules: a cut file, counts beyond the file's size,
     /// duplicate names, tensors that overlap or leave the file.
     pub fn parse(file: &Path, bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor { file, bytes, position: 0 };
+        let mut cursor = Cursor { file, bytes, position: 0, strings: 0 };
         if cursor.take(4, "the magic number")? != MAGIC {
             return Err(Error::malformed(file, "the file does not start with `GGUF`"));
         }
@@ -73,6 +73,12 @@ impl<'a> Gguf<'a> {
         }
         let tensor_count = cursor.count(MIN_TENSOR_BYTES, "the list of tensors")?;
         let entry_count = cursor.count(MIN_ENTRY_BYTES, "the metadata")?;
+        if tensor_count.max(entry_count) > MAX_ITEMS {
+            let reason = format!(
+                "it has {tensor_count} tensors and {entry_count} metadata entries; at most {MAX_ITEMS} are allowed"
+            );
+            return Err(Error::malformed(file, reason));
+        }
 
         let metadata = read_metadata(&mut cursor, entry_count)?;
         let alignment = alignment(file, &metadata)?;
@@ -120,6 +126,12 @@ impl<'a> Gguf<'a> {
 const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
 /// Length of an empty name, number of dimensions, type, offset.
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
+/// Metadata entries, or tensors: published files have hundreds. Each takes a few hundred bytes at most.
+const MAX_ITEMS: u64 = 1 << 16;
+/// Metadata and list of tensors together; the longest vocabularies take a tenth of that.
+const MAX_HEADER_BYTES: usize = 1 << 27;
+/// Elements of arrays of strings: the largest vocabulary has half a million merges.
+const MAX_STRINGS: u64 = 1 << 21;
 /// Larger ones would only waste space; the limit keeps sums of offsets far from overflow.
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
@@ -246,6 +258,8 @@ struct Cursor<'a, 'f> {
     file: &'f Path,
     bytes: &'a [u8],
     position: usize,
+    /// Elements of arrays of strings so far.
+    strings: u64,
 }
 
 impl<'a> Cursor<'a, '_> {
@@ -261,6 +275,12 @@ impl<'a> Cursor<'a, '_> {
             });
         };
         self.position += bytes.len();
+        if self.position > MAX_HEADER_BYTES {
+            return Err(Error::malformed(
+                self.file,
+                format!("the header is longer than {MAX_HEADER_BYTES} bytes"),
+            ));
+        }
         Ok(bytes)
     }
 
@@ -322,19 +342,21 @@ impl<'a> Cursor<'a, '_> {
         }
         let len = self.count(element.size().unwrap_or(8) as u64, part)?;
         let start = self.position;
-        match element.size() {
+        if let Some(size) = element.size() {
             // No overflow: `count` compared the product with the file's size.
-            Some(size) => {
-                let bytes = self.take(len * size as u64, part)?;
-                if element == ValueType::Bool && bytes.iter().any(|&b| b > 1) {
-                    let reason = format!("{part} has a truth value other than 0 and 1");
-                    return Err(Error::malformed(self.file, reason));
-                }
+            let bytes = self.take(len * size as u64, part)?;
+            if element == ValueType::Bool && bytes.iter().any(|&b| b > 1) {
+                let reason = format!("{part} has a truth value other than 0 and 1");
+                return Err(Error::malformed(self.file, reason));
             }
-            None => {
-                for _ in 0..len {
-                    self.string(part)?;
-                }
+        } else {
+            self.strings = self.strings.saturating_add(len);
+            if self.strings > MAX_STRINGS {
+                let reason = format!("{part}: more than {MAX_STRINGS} strings in arrays");
+                return Err(Error::malformed(self.file, reason));
+            }
+            for _ in 0..len {
+                self.string(part)?;
             }
         }
         Ok(Array { element, len, bytes: self.bytes[start..self.position].into() })

@@ -86,9 +86,8 @@ fn linear(keys: &Keys) -> Result<RopeScaling, Error> {
     };
     let factor = keys.float(FACTOR)?.or(factor).filter(|&factor| factor != 0.0);
     match (kind, factor) {
-        (Some("none"), _) | (None | Some("linear"), None) => Ok(RopeScaling::None),
-        // llama.cpp's converter writes it for BitNet; it scales nothing.
-        (None | Some("linear"), Some(1.0)) => Ok(RopeScaling::None),
+        // llama.cpp's converter writes the factor 1 for BitNet; it scales nothing.
+        (Some("none"), _) | (None | Some("linear"), None | Some(1.0)) => Ok(RopeScaling::None),
         (None | Some("linear"), Some(factor)) => Ok(RopeScaling::Linear { factor }),
         (Some(kind), _) => Err(Error::unsupported(
             keys.file,

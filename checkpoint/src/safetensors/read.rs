@@ -35,8 +35,9 @@ impl Entry {
 
 /// Bytes of the length field.
 pub(super) const LENGTH_BYTES: usize = 8;
-/// The format's limit.
-pub(super) const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Some 15,000 tensors; parsed, a header of this size takes some tens of megabytes at most. The
+/// format's own limit is 100 MB.
+pub(super) const MAX_HEADER_BYTES: u64 = 2 << 20;
 
 /// Reads the header of a file that is given as a whole; `file` is for messages only.
 ///

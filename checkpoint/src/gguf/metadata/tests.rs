@@ -71,8 +71,9 @@ fn packing_makes_a_model_ternary() {
 }
 
 /// What the converters of llama.cpp and bitnet.cpp write for a BitNet.
-fn foreign_bitnet(arch: &str) -> Metadata {
+fn foreign_bitnet(arch: &str, rope_theta: f64) -> Metadata {
     let mut config = llama();
+    config.rope_theta = rope_theta;
     (config.architecture, config.rope_pairs) = (Architecture::BitNet2B4T, RopePairs::HalfSplit);
     let mut metadata = describe(&config, TensorType::F16);
     let ours = |key: &str| key.starts_with("b158.") || key.ends_with("hidden_activation");
@@ -91,7 +92,7 @@ fn foreign_bitnet(arch: &str) -> Metadata {
 #[test]
 fn files_of_bitnet_cpp() {
     for arch in ["bitnet-b1.58", "bitnet-25"] {
-        let config = reread(&foreign_bitnet(arch), &["token_embd.weight"]).unwrap();
+        let config = reread(&foreign_bitnet(arch, 1e4), &["token_embd.weight"]).unwrap();
         assert_eq!((config.architecture, config.activation), (Architecture::BitNet2B4T, Activation::Relu2));
         assert!(config.ternary_linears && config.sub_norms);
         assert_eq!((config.vocab_size, config.rope_pairs), (50, RopePairs::HalfSplit));
@@ -99,8 +100,10 @@ fn files_of_bitnet_cpp() {
 }
 
 #[test]
-fn the_activation_of_llama_cpps_bitnet_is_not_guessed() {
-    let metadata = foreign_bitnet("bitnet");
+fn the_activation_of_2b4t_in_llama_cpps_files_is_not_guessed() {
+    let config = reread(&foreign_bitnet("bitnet", 1e4), &["token_embd.weight"]).unwrap();
+    assert_eq!((config.architecture, config.activation), (Architecture::BitNet1bitLlm, Activation::Silu));
+    let metadata = foreign_bitnet("bitnet", 5e5);
     let error = reread(&metadata, &["token_embd.weight"]).unwrap_err();
     assert!(error.to_string().contains("`bitnet.hidden_activation` is missing"), "{error}");
     for (activation, architecture) in
