@@ -244,7 +244,7 @@ fn vocabularies_survive_a_tokenizer_json_and_llama_cpps_keys() {
         let bytes = std::fs::read(&file).unwrap();
         let gguf = Gguf::parse(&file, &bytes).unwrap();
         let json = tokenizer::tokenizer_json(&file, &gguf).unwrap().unwrap();
-        let id = |key: &str| gguf.get(key).and_then(|v| v.as_u64()).map(|id| id as u32);
+        let id = |key: &str| Some(gguf.get(key)?.as_u64()? as u32);
         let rows = gguf.get("tokenizer.ggml.tokens").unwrap().as_array().unwrap().len() as usize;
         let Some(config) = config(rows, id("tokenizer.ggml.bos_token_id"), id("tokenizer.ggml.eos_token_id"))
         else {
