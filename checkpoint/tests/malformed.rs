@@ -399,8 +399,7 @@ fn hostile_shapes_in_gguf() {
     let description = metadata::Description {
         name: "hostile",
         linears: TensorType::F16,
-        tokenizer_json: None,
-        chat_template: None,
+        tokenizer: Vec::new(),
         provenance: Vec::new(),
     };
     let ours = metadata::to_gguf(&config, description);

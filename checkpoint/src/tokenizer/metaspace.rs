@@ -79,8 +79,8 @@ fn normalizer(options: Options<'_>) -> Value {
         steps.push(json!({"type": "Precompiled", "precompiled_charsmap": charsmap}));
     }
     if options.remove_extra_whitespaces {
-        // Blanks only: other white space is text.
-        for (regex, content) in [("^ +| +$", ""), (" {2,}", " ")] {
+        // Blanks only: other white space is text. U+2581 in the text itself is a blank at its end.
+        for (regex, content) in [("^ +|[ \u{2581}]+$", ""), (" {2,}", " ")] {
             steps.push(json!({"type": "Replace", "pattern": {"Regex": regex}, "content": content}));
         }
     }

@@ -19,6 +19,7 @@ use crate::{Error, error::printable};
 
 /// A tokenizer.json with a BPE model.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of the format")]
 pub(crate) struct Bpe {
     /// Added tokens are [`TokenKind::Control`] or [`TokenKind::UserDefined`].
     pub(crate) vocabulary: Vocabulary,
@@ -49,6 +50,7 @@ struct File<M> {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of the format")]
 struct Added {
     id: u32,
     content: String,

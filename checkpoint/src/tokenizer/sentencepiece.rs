@@ -121,7 +121,7 @@ fn piece(field: Field, id: u32) -> Option<Token> {
     for field in protobuf::fields(field.bytes()?) {
         let (number, field) = field?;
         match number {
-            1 => token.text = field.text()?.to_owned(),
+            1 => field.text()?.clone_into(&mut token.text),
             2 => token.score = field.float()?,
             3 => token.kind = TokenKind::from_id(field.number()?),
             _ => {}

@@ -45,10 +45,11 @@ impl Scored {
             let around = [previous[left], left, right];
             for &i in &around {
                 // What was said of the old neighbours is no longer true.
-                if i < count && next[i] < count {
-                    if let Some(old) = score(starts[i], ends[next[i]]) {
-                        queue.remove(&(old, i));
-                    }
+                if i < count
+                    && next[i] < count
+                    && let Some(old) = score(starts[i], ends[next[i]])
+                {
+                    queue.remove(&(old, i));
                 }
             }
             ends[left] = ends[right];

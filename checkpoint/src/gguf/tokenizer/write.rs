@@ -77,9 +77,9 @@ pub fn to_gguf(
         }
         Some(Some(bpe)) => {
             if is_byte_level(&bpe) {
-                byte_level(file, &bpe, &mut out)?
+                byte_level(file, &bpe, &mut out)?;
             } else {
-                scored(file, &bpe, text, &mut out)?
+                scored(file, &bpe, text, &mut out)?;
             }
             tokens(file, config, &bpe, &mut out)?;
             ids(config, &bpe, text, &mut out);
