@@ -101,8 +101,7 @@ impl Weights {
         let description = metadata::Description {
             name: "layouts",
             linears: TensorType::F32,
-            tokenizer_json: None,
-            chat_template: None,
+            tokenizer: Vec::new(),
             provenance: Vec::new(),
         };
         let factors = self.config.rope_factors();

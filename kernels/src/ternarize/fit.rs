@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(found.relative_error, 0.0);
         assert_eq!(found.counts.iter().sum::<u64>(), w.len() as u64);
         let zeros = fit(Isa::best(), DenseSlice::F32(&[0.0; 9]), 1e-5);
-        assert_eq!(zeros, Fit { relative_error: 0.0, counts: [0, 9, 0] });
+        assert_eq!(zeros, Fit { relative_error: 0.0, squared_norm: 0.0, counts: [0, 9, 0] });
         assert_eq!(fit(Isa::best(), DenseSlice::F32(&[]), 1.0), Fit::default());
         assert!(fit(Isa::best(), DenseSlice::F32(&[f32::NAN, 1.0]), 1.0).relative_error.is_nan());
     }
