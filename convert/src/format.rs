@@ -314,14 +314,17 @@ impl Options {
     /// # Errors
     /// The format cannot be in a container of that name.
     pub(crate) fn container(&self, output: &Path) -> Result<Container, Error> {
-        let gguf = output.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+        let has = |extension| output.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
         let refuse = |hint| Err(Error::Name { file: output.to_owned(), format: self.format.name(), hint });
-        match (self.format, gguf) {
+        match (self.format, has("gguf")) {
             (Format::Blocks(_), false) => refuse("it is written as a GGUF file: end the name in .gguf"),
             (Format::HuggingFace, true) => {
                 refuse("it is written as a Hugging Face folder: give a name without .gguf")
             }
             (_, true) => Ok(Container::Gguf),
+            _ if has("safetensors") => {
+                refuse("it is written as a Hugging Face folder: give the folder's name")
+            }
             (_, false) => Ok(Container::HuggingFace),
         }
     }

@@ -210,6 +210,6 @@ fn linear(
     };
     match tensor.weights()? {
         Weights::Plain(weights) => fit(weights),
-        blocks => fit(DenseSlice::F32(&widen(&blocks))),
+        blocks @ Weights::Blocks { .. } => fit(DenseSlice::F32(&widen(&blocks))),
     }
 }

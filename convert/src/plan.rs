@@ -70,7 +70,10 @@ fn step(
             check_head(&source, dtype, container)?;
             Content::Weights(dtype)
         }
-        // Norms, in f32 as every GGUF reader expects them. transformers casts them to the model's type.
+        // Norms, in f32 as every GGUF reader expects them; in a folder as they are.
+        _ if container == Container::HuggingFace && source.dtype.dense().is_some() => {
+            Content::Weights(source.dtype)
+        }
         _ => Content::Weights(TensorType::F32),
     };
     Ok(Step { id, name, shape: source.shape, content })

@@ -43,12 +43,10 @@ impl Place {
     /// The scale that a reader of the file gets; not finite or 0 if the place cannot hold it.
     pub(crate) fn held(self, scale: f32) -> f32 {
         match self {
-            Self::Tensor | Self::Tail => scale,
-            Self::Blocks => f16::from_f32(scale).to_f32(),
-            Self::WeightScale(class) => read_back(class, stored(class, scale)),
-            Self::Weights(TensorType::F16) => f16::from_f32(scale).to_f32(),
+            Self::Blocks | Self::Weights(TensorType::F16) => f16::from_f32(scale).to_f32(),
             Self::Weights(TensorType::Bf16) => bf16::from_f32(scale).to_f32(),
-            Self::Weights(_) => scale,
+            Self::WeightScale(class) => read_back(class, stored(class, scale)),
+            Self::Tensor | Self::Tail | Self::Weights(_) => scale,
         }
     }
 }

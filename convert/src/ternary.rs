@@ -77,7 +77,7 @@ impl<'t> Ternary<'t> {
         let wide: Vec<f32>;
         let (weights, mapped) = match self.tensor.weights()? {
             Weights::Plain(weights) => (weights, Some(weights)),
-            blocks => {
+            blocks @ Weights::Blocks { .. } => {
                 wide = widen(&blocks);
                 (DenseSlice::F32(&wide), None)
             }
@@ -101,13 +101,12 @@ impl<'t> Ternary<'t> {
                 Scheme::None => return Ok(None),
             }
         }
-        self.codes = match mapped {
-            Some(weights) => Codes::Rounded(weights),
-            None => {
-                let mut codes = vec![0; weights.len()];
-                ternarize::ternarize(self.isa, weights, self.scale, &mut codes);
-                Codes::Made(codes)
-            }
+        self.codes = if let Some(weights) = mapped {
+            Codes::Rounded(weights)
+        } else {
+            let mut codes = vec![0; weights.len()];
+            ternarize::ternarize(self.isa, weights, self.scale, &mut codes);
+            Codes::Made(codes)
         };
         Ok(Some(self))
     }

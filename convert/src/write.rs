@@ -42,9 +42,9 @@ pub fn convert(
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report, Error> {
-    refuse_to_replace_source(checkpoint, output)?;
     let start = Instant::now();
     let container = options.container(output)?;
+    refuse_to_replace_source(checkpoint, output)?;
     let steps = plan::steps(checkpoint, container, options)?;
     let unchanged = Unchanged::watch(checkpoint.files())?;
     let stop = AtomicBool::new(false);

@@ -168,7 +168,8 @@ impl JobSpec {
         let stem = stem.map_or("model".into(), |stem| stem.to_string_lossy());
         let pattern = self.name.as_deref().unwrap_or("{source}-{format}");
         let mut name = pattern.replace("{source}", &stem).replace("{format}", format.name());
-        if matches!(format, Format::Blocks(_)) && !name.ends_with(".gguf") {
+        let has_extension = Path::new(&name).extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+        if matches!(format, Format::Blocks(_)) && !has_extension {
             name += ".gguf";
         }
         if name.contains(['/', '\\']) || name.starts_with('.') {

@@ -134,7 +134,7 @@ impl Batch {
             let join = |worker: std::thread::ScopedJoinHandle<'_, Result<(), Error>>| {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
-            workers.into_iter().map(join).collect::<Result<(), _>>()
+            workers.into_iter().try_for_each(join)
         })?;
         Ok(manifest.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
