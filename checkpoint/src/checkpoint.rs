@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +14,7 @@ use crate::{
         self,
         tokenizer::{TokenizerMetadata, TokenizerText},
     },
-    gguf_file, hugging_face,
+    gguf_file, hub_cache, hugging_face,
     mapped_file::MappedFile,
     tokenizer::files::{self, TokenizerSource},
 };
@@ -60,7 +61,13 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
-        let metadata = path.metadata().map_err(Error::io(path))?;
+        let metadata = match path.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match hub_cache::find(path) {
+                Some(folder) => return hugging_face::open_folder(&folder),
+                None => return Err(Error::io(path)(error)),
+            },
+            metadata => metadata.map_err(Error::io(path))?,
+        };
         if metadata.is_dir() {
             return hugging_face::open_folder(path);
         }

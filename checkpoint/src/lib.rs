@@ -18,6 +18,7 @@ mod config;
 mod error;
 pub mod gguf;
 mod gguf_file;
+mod hub_cache;
 mod hugging_face;
 mod mapped_file;
 mod names;

@@ -9,7 +9,7 @@ use std::{
 
 use b158_checkpoint::{
     Checkpoint, OutputError, OutputFile, TensorType,
-    gguf::{GgufDataWriter, ROPE_FREQS},
+    gguf::{GgufDataWriter, ROPE_FREQS, i2_s_tail},
 };
 use half::f16;
 
@@ -26,9 +26,6 @@ use crate::{
 
 /// Told after each tensor: bytes of the source that are done, bytes in all.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
-
-/// Bytes after the codes of an I2_S tensor: its scale in f32, then zeros.
-const I2S_TAIL: usize = 32;
 
 /// Converts `source` to `output`: a GGUF file, or a Hugging Face folder. Whatever happens, `output` is
 /// either as it was or whole.
@@ -177,8 +174,7 @@ impl Job<'_> {
             return Err(Error::Scale { file, tensor, scale, format });
         }
         let d = if place == Place::Blocks { f16::from_f32(ternary.scale) } else { f16::ONE };
-        let mut tail = [0; I2S_TAIL];
-        tail[..4].copy_from_slice(&ternary.scale.to_le_bytes());
+        let tail = i2_s_tail(ternary.scale);
         let tail = if place == Place::Tail { &tail[..] } else { &[] };
         let rows = Rows::ternary(&ternary, dtype, held, d, order);
         let codes = self.write(&rows, &step.name, tail, sink)?;

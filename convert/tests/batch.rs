@@ -10,10 +10,11 @@ use std::{
 
 use b158_convert::{
     Error,
-    batch::{Batch, Entry, Events, Manifest, Status},
+    batch::{Batch, Entry, Events, JobFile, Manifest, Status},
 };
 use b158_kernels::Isa;
 use common::{Shape, random_checkpoint};
+use proptest::prelude::*;
 
 const SHAPE: Shape = Shape {
     class: "LlamaForCausalLM",
@@ -159,4 +160,20 @@ fn the_job_file_is_checked_as_a_whole() {
     let error = plan("output: out\njobs: [{source: models/a, to: tq2_0, name: ../x}]");
     assert!(matches!(error, Error::Name { .. }), "{error}");
     assert!(!folder.path().join("out").exists());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_list_of_jobs_or_an_error(
+        at in 0usize..120,
+        cut in 0usize..20,
+        with in "[ -~\n]{0,8}",
+    ) {
+        let text = "output: out\nmemory: 2 GiB\njobs:\n  - source: models/*\n    to: [tq2_0, hf]\n    head: f16\n    verify: true\n";
+        let (head, tail) = text.split_at(at.min(text.len()));
+        let damaged = format!("{head}{with}{}", &tail[cut.min(tail.len())..]);
+        if let Err(error) = JobFile::parse(Path::new("jobs.yaml"), &damaged) {
+            prop_assert!(error.to_string().starts_with("jobs.yaml: "), "{}", error);
+        }
+    }
 }

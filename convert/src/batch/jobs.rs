@@ -94,11 +94,19 @@ impl JobFile {
     /// Reads the file.
     ///
     /// # Errors
-    /// It cannot be read, or it is no such list; the message says where.
+    /// It cannot be read, or as [`JobFile::parse`].
     pub fn read(file: &Path) -> Result<Self, Error> {
         let text =
             std::fs::read_to_string(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
-        serde_yaml::from_str(&text).map_err(|e| jobs_error(file, &e.to_string(), "see `b158 convert --help`"))
+        Self::parse(file, &text)
+    }
+
+    /// Reads the file's text; `file` is for messages only.
+    ///
+    /// # Errors
+    /// It is no such list; the message says where.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
+        serde_yaml::from_str(text).map_err(|e| jobs_error(file, &e.to_string(), "see `b158 convert --help`"))
     }
 
     /// The memory budget in bytes.
