@@ -16,6 +16,7 @@
 mod checkpoint;
 mod config;
 mod error;
+mod flushed_file;
 pub mod gguf;
 mod gguf_file;
 mod hub_cache;
@@ -31,6 +32,7 @@ mod tokenizer;
 pub use checkpoint::Checkpoint;
 pub use config::{Activation, Architecture, ModelConfig, RopeScaling, ScaleConvention};
 pub use error::Error;
+pub use flushed_file::FlushedFile;
 pub use names::{LayerTensor, TensorId, rope_permutation};
 pub use options::{Interleave, OpenOptions};
 pub use output::{OutputError, OutputFile, OutputFolder, write_file};

@@ -17,6 +17,8 @@ use std::{
 
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::FlushedFile;
+
 const SUFFIX: &str = ".partial";
 
 /// A file could not be written; what was under its name is unchanged.
@@ -51,6 +53,7 @@ fn hint(error: &io::Error) -> &'static str {
 pub struct OutputFile {
     path: PathBuf,
     partial: NamedTempFile,
+    file: FlushedFile,
 }
 
 impl OutputFile {
@@ -70,7 +73,8 @@ impl OutputFile {
         check_parent(path).map_err(error)?;
         // The system's error would name the partial file.
         let partial = begin(path).map_err(|e| error(e.kind().into()))?;
-        Ok(Self { path: path.to_owned(), partial })
+        let file = FlushedFile::new(partial.as_file().try_clone().map_err(error)?);
+        Ok(Self { path: path.to_owned(), partial, file })
     }
 
     /// Names the file in an error of writing to it.
@@ -82,8 +86,9 @@ impl OutputFile {
     ///
     /// # Errors
     /// What the system says; the name then stands for what it stood for before.
-    pub fn commit(self) -> Result<(), OutputError> {
+    pub fn commit(mut self) -> Result<(), OutputError> {
         let error = |source| OutputError { file: self.path.clone(), source };
+        self.file.flush().map_err(error)?;
         self.partial.as_file().sync_all().map_err(error)?;
         self.partial.persist(&self.path).map_err(|e| error(e.error))?;
         sync_folder(folder(&self.path)).map_err(error)
@@ -92,17 +97,17 @@ impl OutputFile {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.partial.as_file_mut().write(bytes)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.partial.as_file_mut().flush()
+        self.file.flush()
     }
 }
 
 impl Seek for OutputFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.partial.as_file_mut().seek(to)
+        self.file.seek(to)
     }
 }
 
@@ -167,14 +172,14 @@ impl OutputFolder {
     ///
     /// # Errors
     /// What the system says; the error names the file by its final path.
-    pub fn file(&self, name: &str) -> Result<File, OutputError> {
+    pub fn file(&self, name: &str) -> Result<FlushedFile, OutputError> {
         let plain = Path::new(name).file_name() == Some(name.as_ref());
         let opened = if plain {
             File::create_new(self.partial.path().join(name))
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file name"))
         };
-        opened.map_err(|source| OutputError { file: self.path.join(name), source })
+        opened.map(FlushedFile::new).map_err(|source| OutputError { file: self.path.join(name), source })
     }
 
     /// Writes a whole file into the folder.

@@ -1,9 +1,9 @@
 //! Writing a Hugging Face folder: safetensors in shards, config.json, tokenizer.
 
-use std::{fs::File, io, io::BufWriter};
+use std::{io, io::BufWriter};
 
 use b158_checkpoint::{
-    OutputError, OutputFolder, TensorId, TensorInfo,
+    FlushedFile, OutputError, OutputFolder, TensorId, TensorInfo,
     safetensors::{SafetensorsPlan, SafetensorsWriter},
 };
 use serde_json::{Value, json};
@@ -16,7 +16,9 @@ use crate::{
 /// The size at which transformers begins another file.
 const SHARD_BYTES: u64 = 5_000_000_000;
 
-impl<F: FnMut(&str) -> io::Result<BufWriter<File>>> Sink for SafetensorsWriter<'_, BufWriter<File>, F> {
+impl<F: FnMut(&str) -> io::Result<BufWriter<FlushedFile>>> Sink
+    for SafetensorsWriter<'_, BufWriter<FlushedFile>, F>
+{
     fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.write_part(name, bytes)
     }
