@@ -66,28 +66,28 @@ pub struct ConvertArgs {
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     pub source: Option<PathBuf>,
     /// What to write: a file ending in .gguf, or a Hugging Face folder (hf, f16, bf16, f32)
-    #[arg(short, long, value_name = "OUT", requires = "source", required_unless_present = "batch")]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "batch", required_unless_present = "batch")]
     pub output: Option<PathBuf>,
     /// Format of the linear layers. Packed: tq1_0, tq2_0, q2_0, q1_0 (binary models), i2_s (x86 order) and
     /// i2_s-arm in GGUF; hf for transformers. Full precision, in GGUF or a folder: f16, bf16, f32
-    #[arg(long, value_name = "FORMAT", requires = "source", required_unless_present = "batch")]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "batch", required_unless_present = "batch")]
     pub to: Option<Format>,
     /// How full-precision weights become ternary: absmean (b1.58), absmedian (Reloaded), binary (BitNet) or
     /// none; packed codes and scales stay as they are [default: absmean for packed formats, else none]
-    #[arg(long, value_name = "SCHEME", requires = "source")]
+    #[arg(long, value_name = "SCHEME", conflicts_with = "batch")]
     pub scheme: Option<Scheme>,
     /// Type of embeddings and output head: f32, f16, bf16, q8_0 or q6_k [default: the format where that is
     /// full precision, else the source's]
-    #[arg(long, value_name = "TYPE", requires = "source")]
+    #[arg(long, value_name = "TYPE", conflicts_with = "batch")]
     pub head: Option<HeadType>,
     /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16)
-    #[arg(long, value_name = "PLACE", default_value = "tensor")]
+    #[arg(long, value_name = "PLACE", default_value = "tensor", conflicts_with = "batch")]
     pub scales: Scales,
     /// How the scales of hf are meant: autobitlinear (multiplied, exact) or bitlinear (divided)
-    #[arg(long, value_name = "CLASS", default_value = "autobitlinear")]
+    #[arg(long, value_name = "CLASS", default_value = "autobitlinear", conflicts_with = "batch")]
     pub linear_class: LinearClass,
     /// Read the output back and prove every code and scale
-    #[arg(long)]
+    #[arg(long, conflicts_with = "batch")]
     pub verify: bool,
     /// Convert every job of a list instead; its outputs and manifest.json go to the folder that it names
     #[arg(long, value_name = "JOBS.yaml")]
