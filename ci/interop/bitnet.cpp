@@ -17,5 +17,5 @@ done
 [ -n "$build" ] || { echo "skipped: no bitnet.cpp; give --peer BUILD"; exit 0; }
 venv=target/interop/gguf-py
 [ -e "$venv/ok" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q gguf safetensors numpy && touch "$venv/ok"; }
-[ -n "${B158:-}" ] || [ -x target/release/b158 ] || cargo build --release --quiet
+[ -n "${B158:-}" ] || cargo build --release --quiet
 "$venv/bin/python" ci/interop/bitnet_cpp_peer.py "$build"

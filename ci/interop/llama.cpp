@@ -19,5 +19,5 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 [ -n "$python" ] || { echo "skipped: no llama.cpp; give --install DIR or --peer PYTHON"; exit 0; }
-[ -n "${B158:-}" ] || [ -x target/release/b158 ] || cargo build --release --quiet
+[ -n "${B158:-}" ] || cargo build --release --quiet
 "$python" ci/interop/llama_cpp_peer.py
