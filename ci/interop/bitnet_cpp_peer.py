@@ -42,10 +42,10 @@ def peer_encode(file, text):
 
 
 def peer_generate(file, prompt, count):
-    """The continuation alone; one thread and an f32 cache."""
+    """The continuation alone; one thread, keys in f32 (values are f16 there, always)."""
     return peer(
         "llama-cli", "-m", file, "-p", prompt, "-n", count, "--temp", 0, "-t", 1, "-c", 256,
-        "-ctk", "f32", "-ctv", "f32", "--no-display-prompt", "--log-disable",
+        "-ctk", "f32", "--no-display-prompt",
     )
 
 
@@ -59,7 +59,7 @@ def peer_windows(file, text):
     source.write_text(text, encoding="utf-8")
     peer(
         "llama-perplexity", "-m", file, "-f", source, "-c", WINDOW, "-b", WINDOW, "--chunks", WINDOWS, "-t", 1,
-        "-ctk", "f32", "-ctv", "f32", "--kl-divergence-base", saved,
+        "-ctk", "f32", "--kl-divergence-base", saved,
     )
     content = saved.read_bytes()
     assert content[:8] == b"_logits_"

@@ -8,6 +8,7 @@ import torch
 from b158 import ROOT, SHARED, Agreement, convert, log_softmax, logits, shared
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 # Integers are equal on both sides; floating-point steps are not, and where one moves an activation over a
 # rounding boundary, single predictions differ visibly. On short prompts that is rare.
@@ -16,6 +17,7 @@ NLL, TOP = 5e-3, 0.95
 CONVENTIONS = ("autobitlinear", "bitlinear")
 
 warnings.filterwarnings("ignore")
+logging.disable_progress_bar()
 torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 
