@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -28,6 +29,9 @@ def convert(source, name, to, *options):
     """Converts into the work folder, proves the file by reading it back, and returns its path."""
     out = WORK / name
     out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        # A folder of an earlier run: the command writes into no folder that holds something.
+        shutil.rmtree(out)
     b158("convert", source, "-o", out, "--to", to, "--verify", *options)
     return out
 

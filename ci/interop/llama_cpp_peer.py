@@ -127,6 +127,8 @@ def vocabularies():
         yield "sentencepiece", [folder / "llama2/tokenizer.model"], 32000, sentencepiece, "llama-spm"
         tiktoken = {"bos_token_id": 128000, "eos_token_id": 128001}
         yield "tiktoken", [folder / "llama3-bitnet2b4t/tokenizer.model"], 128256, tiktoken, "llama-bpe"
+        lists = [folder / "gpt2/vocab.json", folder / "gpt2/merges.txt"]
+        yield "gpt2", lists, 50257, {"bos_token_id": 50256, "eos_token_id": 50256}, "gpt-2"
 
 
 def published(name):
