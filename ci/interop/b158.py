@@ -8,10 +8,9 @@ import subprocess
 import tempfile
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"
 WORK = ROOT / "target/interop"
 COMMAND = os.environ.get("B158", str(ROOT / "target/release/b158"))
 
@@ -112,54 +111,3 @@ def same_greedy_text(label, model, prompt, theirs, tolerance):
         assert margin <= 2 * tolerance, f"{label}: tokens {ours} here, {theirs} there"
     else:
         print(f"{label}: the same {same} tokens", flush=True)
-
-
-def tied(source):
-    """A copy of a Hugging Face folder whose output head is its embedding: what the peers' BitNet graphs
-    assume of every model."""
-    out = WORK / f"{pathlib.Path(source).name}-tied"
-    out.mkdir(parents=True, exist_ok=True)
-    weights = load_file(f"{source}/model.safetensors")
-    weights.pop("lm_head.weight", None)
-    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-    for file in pathlib.Path(source).iterdir():
-        if file.suffix == ".safetensors":
-            continue
-        content = file.read_bytes()
-        if file.name == "config.json":
-            content = json.dumps(json.loads(content) | {"tie_word_embeddings": True}).encode()
-        (out / file.name).write_bytes(content)
-    return out
-
-
-def desk_text():
-    """The embedded text that the embedded twins were trained on."""
-    pages = (ROOT / "datasets/desk/wikitext.jsonl").read_text(encoding="utf-8").splitlines()
-    return "\n".join(json.loads(page)["page"] for page in pages)
-
-
-def shared(path):
-    """A file of the shared data, or None with a message when it is not there."""
-    path = SHARED / path
-    if path.exists():
-        return path
-    print(f"skipped: no {path.name} beside this folder", flush=True)
-    return None
-
-
-# Blanks, digits, scripts, emoji, control characters and whitespace runs that pre-tokenizers treat apart.
-HARD_TEXTS = [
-    "A",
-    " leading and trailing ",
-    "double  and   triple    blanks",
-    "tabs\tand\nnew lines\n\n\n",
-    "I'll, you've, WE'RE, don't",
-    "1 12 123 1234 12345 3.14159 1,872",
-    "café Łódź naïve — “quotes” …",
-    "Hello, мир, 世界, こんにちは, مرحبا, नमस्ते",
-    "emoji 🦙🚀 and joined 👩‍🔬",
-    "snake_case camelCase kebab-case x=y+z; // code",
-    "http://example.org/a?b=c&d=e#f",
-    "\u00a0no-break\u2003em space\u200bzero width",
-    "é composed and é decomposed",
-]

@@ -3,7 +3,7 @@
 # llama.cpp's own, through llama-cpp-python.
 #
 #   ci/interop/llama.cpp --install DIR    install llama-cpp-python into DIR (it compiles llama.cpp: minutes)
-#   ci/interop/llama.cpp --peer PYTHON    use an interpreter that has llama-cpp-python, numpy and safetensors
+#   ci/interop/llama.cpp --peer PYTHON    use an interpreter that has llama-cpp-python, gguf and safetensors
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=

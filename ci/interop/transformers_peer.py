@@ -5,7 +5,8 @@ import warnings
 
 import numpy as np
 import torch
-from b158 import ROOT, SHARED, Agreement, convert, log_softmax, logits, shared
+from b158 import Agreement, convert, log_softmax, logits
+from models import SHARED, TWINS, shared
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
@@ -92,7 +93,7 @@ def same_packing(label, folder, reference, repacked):
 def main():
     for convention in CONVENTIONS:
         options = ["--linear-class", convention]
-        folder = convert(ROOT / "ci/twins/tiny-llama-f16", f"llama.hf-{convention}", "hf", *options)
+        folder = convert(TWINS / "tiny-llama-f16", f"llama.hf-{convention}", "hf", *options)
         compare(f"llama, {convention}", folder, sequences("tiny-llama-f16"))
 
         source = shared("oracle/ckpt/bitnet-2b4t-bf16")
