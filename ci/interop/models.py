@@ -10,22 +10,26 @@ from safetensors.numpy import load_file, save_file
 SHARED = ROOT.parent / "shared"
 TWINS = ROOT / "ci/twins"
 
-def tied(source):
-    """A copy of a Hugging Face folder whose output head is its embedding: what the peers' BitNet graphs
-    assume of every model."""
-    out = WORK / f"{source.name}-tied"
+def variant(source, name, dropped=(), **config):
+    """A copy of a Hugging Face folder without some tensors and with other values in its config."""
+    out = WORK / name
     out.mkdir(parents=True, exist_ok=True)
     weights = load_file(source / "model.safetensors")
-    weights.pop("lm_head.weight", None)
+    weights = {name: weight for name, weight in weights.items() if name not in dropped}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     for file in source.iterdir():
         if file.suffix == ".safetensors":
             continue
         content = file.read_bytes()
         if file.name == "config.json":
-            content = json.dumps(json.loads(content) | {"tie_word_embeddings": True}).encode()
+            content = json.dumps(json.loads(content) | config).encode()
         (out / file.name).write_bytes(content)
     return out
+
+
+def tied(source):
+    """The output head is the embedding: what the peers' BitNet graphs assume of every model."""
+    return variant(source, f"{source.name}-tied", dropped=["lm_head.weight"], tie_word_embeddings=True)
 
 
 def desk_text():
