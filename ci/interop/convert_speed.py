@@ -97,7 +97,8 @@ def write_tokenizer(path):
         out += message(1, piece)
     bpe = b"\x18\x02"  # trainer: model type 2
     fallback = varint(35 << 3) + b"\x01"  # trainer: byte fallback
-    path.write_bytes(out + message(2, bpe + fallback))
+    blanks = b"\x18\x01\x20\x00"  # normalizer: a blank in front, runs of blanks stay
+    path.write_bytes(out + message(2, bpe + fallback) + message(3, blanks))
 
 
 def make(layout):

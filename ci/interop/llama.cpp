@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE=1
 while [ $# -gt 0 ]; do
   case $1 in
     --install)
-      [ -e "$2/ok" ] || { python3 -m venv "$2" && "$2/bin/pip" install -q llama-cpp-python numpy safetensors && touch "$2/ok"; }
+      [ -e "$2/ok" ] || { python3 -m venv "$2" && "$2/bin/pip" install -q llama-cpp-python gguf numpy safetensors && touch "$2/ok"; }
       python=$2/bin/python ;;
     --peer) python=$2 ;;
     *) echo "usage: $0 [--install DIR | --peer PYTHON]" >&2; exit 2 ;;
