@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use b158_convert::{Format, Scheme};
+use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
 use b158_kernels::Isa;
 use clap::{Args, Parser, Subcommand};
 
@@ -35,8 +35,10 @@ pub struct Global {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Pack a checkpoint into a ternary format
+    /// Convert a checkpoint, or many, from any format to any other
     Convert(ConvertArgs),
+    /// Show what a checkpoint holds, and whether its weights are ternary
+    Inspect(InspectArgs),
     /// Generate text
     Run(RunArgs),
     /// Write raw logits, for comparison with any other implementation
@@ -58,21 +60,68 @@ impl Default for Command {
 }
 
 #[derive(Args)]
+#[command(after_long_help = JOB_FILE)]
 pub struct ConvertArgs {
     /// Hugging Face directory, a .safetensors file beside its config.json, or a .gguf file
-    pub source: PathBuf,
-    /// The file to write, ending in .gguf
-    #[arg(short, long, value_name = "FILE.gguf", value_parser = |name: &str| with_extension(name, "gguf"))]
-    pub output: PathBuf,
-    /// Packed format: tq1_0 (1.6875 bits a weight) or tq2_0 (2.0625)
-    #[arg(long, value_name = "FORMAT")]
-    pub to: Format,
-    /// How full-precision weights become ternary: absmean; packed codes and scales stay as they are
-    #[arg(long, default_value = "absmean", value_name = "SCHEME")]
-    pub scheme: Scheme,
-    /// Read the written file back and prove every code and scale
+    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    pub source: Option<PathBuf>,
+    /// What to write: a file ending in .gguf, or a Hugging Face folder (hf, f16, bf16, f32)
+    #[arg(short, long, value_name = "OUT", requires = "source", required_unless_present = "batch")]
+    pub output: Option<PathBuf>,
+    /// Format of the linear layers. Packed: tq1_0, tq2_0, q2_0, q1_0 (binary models), i2_s (x86 order) and
+    /// i2_s-arm in GGUF; hf for transformers. Full precision, in GGUF or a folder: f16, bf16, f32
+    #[arg(long, value_name = "FORMAT", requires = "source", required_unless_present = "batch")]
+    pub to: Option<Format>,
+    /// How full-precision weights become ternary: absmean (b1.58), absmedian (Reloaded), binary (BitNet) or
+    /// none; packed codes and scales stay as they are [default: absmean for packed formats, else none]
+    #[arg(long, value_name = "SCHEME", requires = "source")]
+    pub scheme: Option<Scheme>,
+    /// Type of embeddings and output head: f32, f16, bf16, q8_0 or q6_k [default: the format where that is
+    /// full precision, else the source's]
+    #[arg(long, value_name = "TYPE", requires = "source")]
+    pub head: Option<HeadType>,
+    /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16)
+    #[arg(long, value_name = "PLACE", default_value = "tensor")]
+    pub scales: Scales,
+    /// How the scales of hf are meant: autobitlinear (multiplied, exact) or bitlinear (divided)
+    #[arg(long, value_name = "CLASS", default_value = "autobitlinear")]
+    pub linear_class: LinearClass,
+    /// Read the output back and prove every code and scale
     #[arg(long)]
     pub verify: bool,
+    /// Convert every job of a list instead; its outputs and manifest.json go to the folder that it names
+    #[arg(long, value_name = "JOBS.yaml")]
+    pub batch: Option<PathBuf>,
+    /// Skip the jobs that the manifest and the files' hashes prove done
+    #[arg(long, requires = "batch")]
+    pub resume: bool,
+    /// Only say what each job would write
+    #[arg(long, requires = "batch")]
+    pub dry_run: bool,
+}
+
+const JOB_FILE: &str = "\
+A list of jobs; paths are relative to it, and all but output, source and to may be left out:
+
+  output: packed                  # folder for the outputs and manifest.json
+  memory: 4 GiB                   # for all running jobs together [default: half of the machine's]
+  jobs:
+    - source: models/*            # a checkpoint, or a pattern
+      to: [tq2_0, i2_s]           # one format or several
+      scheme: absmean
+      head: q8_0
+      scales: tensor
+      linear_class: autobitlinear
+      name: \"{source}-{format}\"   # of the outputs; .gguf is added
+      verify: true";
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
 }
 
 #[derive(Args)]

@@ -47,6 +47,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
     let isa = cli.global.isa;
     match cli.command.unwrap_or_default() {
         Command::Convert(args) => commands::convert::run(&args, isa, printer),
+        Command::Inspect(args) => commands::inspect::run(&args, isa, printer),
         Command::Run(args) => commands::run::run(&args, isa, printer),
         Command::Logits(args) => commands::logits::run(&args, isa, printer),
         Command::Eval(args) => commands::eval::run(&args, isa, printer),

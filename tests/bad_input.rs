@@ -153,7 +153,7 @@ fn outputs_that_are_no_ordinary_files_or_the_source_itself() {
     };
     fs::create_dir(copy.path().join("folder.gguf")).unwrap();
     assert_snapshot!("output is a folder", converted(&copy.path().join("folder.gguf")));
-    assert_snapshot!("output has another extension", converted(&copy.path().join("model.safetensors")));
+    assert_snapshot!("output has another extension", converted(&copy.path().join("out.safetensors")));
 
     // A packed file onto itself.
     let packed = copy.path().join("packed.gguf");

@@ -1,14 +1,22 @@
 //! An open checkpoint, whatever its container.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
-    BosToken, Error, ModelConfig, Tensor, TensorId, Tokenizer, error::printable, gguf_file, hugging_face,
+    BosToken, Error, ModelConfig, OpenOptions, Tensor, TensorId, Tokenizer,
+    error::printable,
+    gguf::{
+        self,
+        tokenizer::{TokenizerMetadata, TokenizerText},
+    },
+    gguf_file, hub_cache, hugging_face,
     mapped_file::MappedFile,
+    tokenizer::files::{self, TokenizerSource},
 };
 
 /// A model on disk: config, tensors and tokenizer. Opening it checks the structure as a whole and
@@ -27,19 +35,11 @@ pub struct Checkpoint {
 /// What belongs to the tokenizer.
 #[derive(Debug)]
 pub(crate) struct TextFiles {
-    /// Where tokenizer.json is.
+    /// Where the tokenizer is.
     pub(crate) source: TokenizerSource,
     /// The token that begins a sequence, as tokenizer_config.json spells it.
     pub(crate) bos_text: Option<String>,
     pub(crate) chat_template: Option<String>,
-}
-
-#[derive(Debug)]
-pub(crate) enum TokenizerSource {
-    /// The path of a tokenizer.json that may be absent.
-    File(PathBuf),
-    /// The text out of a GGUF file, if it has one.
-    Gguf(Option<String>),
 }
 
 impl Checkpoint {
@@ -53,13 +53,27 @@ impl Checkpoint {
     /// # Errors
     /// Whatever is wrong, with file, tensor and remedy.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let metadata = path.metadata().map_err(Error::io(path))?;
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// As [`Checkpoint::open`], with what the caller knows about files that do not say it themselves.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
+        let metadata = match path.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match hub_cache::find(path) {
+                Some(folder) => return hugging_face::open_folder(&folder),
+                None => return Err(Error::io(path)(error)),
+            },
+            metadata => metadata.map_err(Error::io(path))?,
+        };
         if metadata.is_dir() {
             return hugging_face::open_folder(path);
         }
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         match extension.as_str() {
-            "gguf" => gguf_file::open(path),
+            "gguf" => gguf_file::open(path, options),
             "safetensors" => hugging_face::open_file(path),
             "bin" | "pt" | "pth" | "ckpt" => Err(Error::Pickle { file: path.to_owned() }),
             _ => Err(Error::NotACheckpoint { file: path.to_owned() }),
@@ -84,6 +98,11 @@ impl Checkpoint {
     /// The size of those files together.
     pub fn bytes_on_disk(&self) -> u64 {
         self.bytes_on_disk
+    }
+
+    /// The size of all tensors together.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.values().map(|tensor| tensor.bytes().len() as u64).sum()
     }
 
     /// Every tensor that the config demands: embedding, layers in order, output norm, and the head
@@ -121,39 +140,52 @@ impl Checkpoint {
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
         let json = self.tokenizer_json()?;
         let bos = BosToken { text: self.text.bos_text.as_deref(), id: self.config.bos_token };
-        Tokenizer::from_json(self.tokenizer_file(), &json, bos, self.config.vocab_size)
+        Tokenizer::from_json(&self.text.source.file(), &json, bos, self.config.vocab_size)
     }
 
-    /// The text of the model's tokenizer.json.
+    /// The text of the model's tokenizer.json: the file's, or one that is made of a tokenizer.model,
+    /// of vocab.json and merges.txt, or of the `tokenizer.ggml.*` keys of a GGUF file.
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`] if there is none; [`Error::Io`] if it cannot be read.
+    /// [`Error::NoTokenizer`] if there is none; one that cannot be read, or is damaged.
     pub fn tokenizer_json(&self) -> Result<String, Error> {
-        let none = |hint| Err(Error::NoTokenizer { file: self.path.clone(), hint });
-        match &self.text.source {
-            TokenizerSource::File(file) if file.is_file() => {
-                std::fs::read_to_string(file).map_err(Error::io(file))
-            }
-            TokenizerSource::File(_) => none(
-                "put the model's tokenizer.json beside config.json (transformers writes it: `AutoTokenizer.from_pretrained(...).save_pretrained(folder)`)",
-            ),
-            TokenizerSource::Gguf(Some(json)) => Ok(json.clone()),
-            TokenizerSource::Gguf(None) => none(
-                "the tokenizer must be in the file's key `tokenizer.huggingface.json`; convert the model again from its Hugging Face folder",
-            ),
-        }
+        self.text.source.json(&self.path)
+    }
+
+    /// `tokenizer.*` of a GGUF file with this model: llama.cpp's keys, the whole tokenizer.json and
+    /// the chat template. A model without a tokenizer has keys that say so.
+    ///
+    /// # Errors
+    /// A damaged tokenizer, or one with ids beyond the model's vocabulary.
+    pub fn tokenizer_metadata(&self) -> Result<TokenizerMetadata, Error> {
+        let json = match self.tokenizer_json() {
+            Err(Error::NoTokenizer { .. }) => None,
+            json => Some(json?),
+        };
+        let (model, pad) = (self.text.source.sentence_piece()?, self.text.source.pad()?);
+        let text = TokenizerText {
+            json: json.as_deref(),
+            sentence_piece: model.as_deref(),
+            pad: pad.as_deref(),
+            chat_template: self.text.chat_template.as_deref(),
+        };
+        gguf::tokenizer::to_gguf(&self.text.source.file(), &self.config, text)
+    }
+
+    /// The tokenizer's files for a Hugging Face folder, names and contents: tokenizer.json, and
+    /// tokenizer_config.json, special_tokens_map.json, generation_config.json, tokenizer.model and
+    /// the like as the source has them. Without a source's, tokenizer_config.json says what is known
+    /// here; without a tokenizer there is no tokenizer.json.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or a damaged tokenizer.
+    pub fn text_files(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        files::text_files(self)
     }
 
     /// The chat template (Jinja), if the model has one.
     pub fn chat_template(&self) -> Option<String> {
         self.text.chat_template.clone()
-    }
-
-    fn tokenizer_file(&self) -> &Path {
-        match &self.text.source {
-            TokenizerSource::File(file) => file,
-            TokenizerSource::Gguf(_) => &self.path,
-        }
     }
 }
 
@@ -173,7 +205,12 @@ pub(crate) fn collect_tensors(
             let (tensor, found) = (tensor.name.clone(), tensor.shape.clone());
             return Err(Error::WrongShape { file: file(), tensor, found, expected });
         }
-        if !id.is_linear() && tensor.dtype.dense().is_none() {
+        let fits = match id {
+            _ if id.is_linear() => true,
+            TensorId::TokenEmbedding | TensorId::OutputHead => tensor.dtype.is_full_precision(),
+            _ => tensor.dtype.dense().is_some(),
+        };
+        if !fits {
             let dtype = tensor.dtype.name();
             return Err(Error::NotDense { file: file(), tensor: tensor.name.clone(), dtype });
         }
@@ -182,15 +219,27 @@ pub(crate) fn collect_tensors(
     Ok(tensors)
 }
 
-/// A bias that the model would not add changes its results.
-pub(crate) fn refuse_biases<'n>(file: &Path, mut names: impl Iterator<Item = &'n str>) -> Result<(), Error> {
-    match names.find(|name| name.strip_suffix(".bias").is_some()) {
-        Some(name) => {
-            let feature = format!("the tensor `{}`", printable(name));
-            Err(Error::unsupported(file, feature, "use a model without biases"))
+/// A bias that the model would not add, and a norm that it would leave out, change its results.
+/// `demanded` are the names of the tensors that it uses.
+pub(crate) fn refuse_unused<'n>(
+    file: &Path,
+    names: impl Iterator<Item = &'n str>,
+    demanded: &BTreeSet<&str>,
+) -> Result<(), Error> {
+    for name in names.filter(|name| !demanded.contains(name)) {
+        let feature = || format!("the tensor `{}`", printable(name));
+        if name.strip_suffix(".bias").is_some() {
+            return Err(Error::unsupported(file, feature(), "use a model without biases"));
         }
-        None => Ok(()),
+        if name.strip_suffix("norm.weight").is_some() {
+            return Err(Error::unsupported(
+                file,
+                feature(),
+                "the config asks for no such norm; check that config and weights belong together",
+            ));
+        }
     }
+    Ok(())
 }
 
 /// The size of mapped files together.

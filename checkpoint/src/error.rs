@@ -39,8 +39,8 @@ pub enum Error {
     },
     /// Weights as a Python pickle, which may run code when it is read.
     #[error(
-        "{}: the weights are a Python pickle, which can run any code when it is opened, so it is refused\nhint: save the model again with safetensors (in transformers: `model.save_pretrained(folder)`)",
-        file.display()
+        "{}: the weights are a Python pickle, which can run any code when it is opened, so it is refused\nhint: write them as safetensors: {}",
+        file.display(), pickle_command(file)
     )]
     Pickle {
         /// The pickle.
@@ -118,6 +118,18 @@ pub enum Error {
         /// What there is.
         supported: &'static str,
     },
+    /// A GGUF file of architecture `bitnet` that may be of either of two models with different
+    /// activations.
+    #[error(
+        "{}: the key `{key}` is missing: with this rotary base the architecture stands for models with different activations\nhint: add the key with `silu` (1bitLLM's models) or `relu2` (BitNet b1.58 2B4T), or convert the model from its Hugging Face folder",
+        file.display()
+    )]
+    UnknownActivation {
+        /// The GGUF file.
+        file: PathBuf,
+        /// The key.
+        key: String,
+    },
     /// A feature that would change the results if it were ignored.
     #[error("{}: {feature} is not supported yet\nhint: {hint}", file.display())]
     Unsupported {
@@ -155,7 +167,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's element type is none that this crate reads.
-    #[error("{}: tensor `{tensor}` has the type {found}\nhint: supported are F32, F16, BF16, TQ1_0 and TQ2_0, and packed U8 where config.json says so", file.display())]
+    #[error("{}: tensor `{tensor}` has the type {found}\nhint: supported are F32, F16, BF16, Q8_0, Q6_K, TQ1_0, TQ2_0, Q2_0, Q1_0 and I2_S, and packed U8 where config.json says so", file.display())]
     UnsupportedType {
         /// The weights.
         file: PathBuf,
@@ -189,7 +201,7 @@ pub enum Error {
     },
     /// A packed tensor where full precision is needed.
     #[error(
-        "{}: tensor `{tensor}` is packed ({dtype}), but full precision is needed here\nhint: use the full-precision checkpoint that the file was made from",
+        "{}: tensor `{tensor}` has the type {dtype}, but full precision is needed here\nhint: use the full-precision checkpoint that the file was made from",
         file.display()
     )]
     NotDense {
@@ -230,11 +242,44 @@ pub enum Error {
         vocab_size: usize,
     },
     /// The writer was asked for a file that would break the format.
-    #[error("cannot write GGUF: {reason}")]
+    #[error("cannot write {format}: {reason}")]
     Write {
+        /// `GGUF` or `safetensors`.
+        format: &'static str,
         /// Which rule it would break.
         reason: String,
     },
+}
+
+/// The command that writes a pickle's tensors as safetensors, without running what the pickle asks for.
+fn pickle_command(file: &Path) -> String {
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    if stem.contains("-of-") {
+        // One of several files: transformers joins them.
+        let target = format!("{}-safetensors", folder.display());
+        return format!(
+            "python3 -c 'import sys; from transformers import AutoModelForCausalLM as M; M.from_pretrained(sys.argv[1], torch_dtype=\"auto\").save_pretrained(sys.argv[2])' {} {}",
+            quoted(&folder.display().to_string()),
+            quoted(&target)
+        );
+    }
+    let name =
+        if stem == "pytorch_model" { "model.safetensors".into() } else { format!("{stem}.safetensors") };
+    format!(
+        "python3 -c 'import sys, torch, safetensors.torch as s; s.save_file({{k: v.clone().contiguous() for k, v in torch.load(sys.argv[1], map_location=\"cpu\", weights_only=True).items()}}, sys.argv[2], {{\"format\": \"pt\"}})' {} {}",
+        quoted(&file.display().to_string()),
+        quoted(&folder.join(name).display().to_string())
+    )
+}
+
+/// As one word of a shell's command line.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn io_hint(error: &std::io::Error) -> &'static str {
@@ -287,7 +332,19 @@ pub(crate) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{pickle_command, printable, quoted};
+
+    #[test]
+    fn commands_can_be_pasted() {
+        assert_eq!(quoted("a/b-1.bin"), "a/b-1.bin");
+        assert_eq!(quoted("it's here"), r"'it'\''s here'");
+        let command = pickle_command("m/pytorch_model.bin".as_ref());
+        assert!(command.ends_with(" m/pytorch_model.bin m/model.safetensors"), "{command}");
+        let command = pickle_command("x.pt".as_ref());
+        assert!(command.ends_with(" x.pt ./x.safetensors"), "{command}");
+        let command = pickle_command("m/pytorch_model-00001-of-00002.bin".as_ref());
+        assert!(command.contains("transformers") && command.ends_with(" m m-safetensors"), "{command}");
+    }
 
     #[test]
     fn hostile_names_cannot_reach_the_terminal() {

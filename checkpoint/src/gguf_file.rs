@@ -3,24 +3,30 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    Checkpoint, Error, ModelConfig, Tensor, TensorId, TensorType,
-    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
-    gguf::{Gguf, TensorEntry, metadata},
+    Checkpoint, Error, Interleave, ModelConfig, OpenOptions, Tensor, TensorId, TensorType,
+    checkpoint::{TextFiles, collect_tensors, refuse_unused, total_bytes},
+    error::printable,
+    gguf::{Gguf, TensorEntry, metadata, tokenizer},
     mapped_file::MappedFile,
+    tokenizer::files::TokenizerSource,
 };
 
-pub(crate) fn open(path: &Path) -> Result<Checkpoint, Error> {
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Error> {
     let file = Arc::new(MappedFile::open(path)?);
     let gguf = Gguf::parse(path, file.bytes())?;
-    let config = metadata::from_gguf(path, &gguf)?;
+    let config = metadata::from_gguf(path, &gguf, file.bytes(), options)?;
     let entries: BTreeMap<&str, &TensorEntry> = gguf.tensors.iter().map(|t| (t.name, t)).collect();
-    refuse_biases(path, entries.keys().copied())?;
     let read = |name: &str, entry: &TensorEntry| {
-        let dtype = entry.tensor_type().ok_or_else(|| Error::UnsupportedType {
-            file: path.to_owned(),
-            tensor: name.to_owned(),
-            found: format!("number {} of GGUF's types", entry.type_id),
-        })?;
+        let dtype = match entry.dtype {
+            // The file itself does not say which order it is.
+            Some(TensorType::I2sX86)
+                if options.i2_s == Interleave::Arm && !metadata::says_interleave(&gguf) =>
+            {
+                TensorType::I2sArm
+            }
+            Some(dtype) => dtype,
+            None => return Err(unknown_type(path, &gguf, entry)),
+        };
         Tensor::new(&file, name, dtype, entry.shape.clone(), entry.offset)
     };
     let tensors = collect_tensors(&config, |id| {
@@ -30,23 +36,58 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, Error> {
             None => Err(Error::MissingTensor { file: path.to_owned(), tensor: name }),
         }
     })?;
+    let demanded = tensors.values().map(|tensor| &tensor.name[..]).collect();
+    refuse_unused(path, entries.keys().copied(), &demanded)?;
     refuse_mixed(path, &gguf, &config, &tensors)?;
 
     let mut scales = BTreeMap::new();
-    for &id in tensors.keys().filter(|id| id.is_linear()) {
+    for (&id, tensor) in tensors.iter().filter(|(id, _)| id.is_linear()) {
         let name = id.gguf_scale_name();
-        if let Some(entry) = entries.get(name.as_str()) {
-            scales.insert(id, scale(path, &read(&name, entry)?)?);
-        }
+        let separate =
+            entries.get(name.as_str()).map(|entry| scale(path, &read(&name, entry)?)).transpose()?;
+        let found = match (separate, tensor.tail_scale()) {
+            (Some(_), Some(_)) => {
+                let reason =
+                    format!("tensor `{}` has a scale of its own and the tensor `{name}`", tensor.name);
+                return Err(Error::malformed(path, reason));
+            }
+            (None, Some(scale)) if !(scale.is_finite() && scale >= 0.0) => {
+                return Err(Error::malformed(
+                    path,
+                    format!("tensor `{}` has the scale {scale}", tensor.name),
+                ));
+            }
+            (separate, tail) => separate.or(tail),
+        };
+        scales.extend(found.map(|scale| (id, scale)));
     }
     let text = TextFiles {
-        source: TokenizerSource::Gguf(metadata::tokenizer_json(&gguf).map(str::to_owned)),
+        source: TokenizerSource::Gguf(Arc::clone(&file)),
         bos_text: None,
-        chat_template: metadata::chat_template(&gguf).map(str::to_owned),
+        chat_template: tokenizer::chat_template(&gguf).map(str::to_owned),
     };
     let bytes_on_disk = total_bytes([&file]);
     let path = path.to_owned();
     Ok(Checkpoint { files: vec![path.clone()], path, config, bytes_on_disk, tensors, scales, text })
+}
+
+fn unknown_type(path: &Path, gguf: &Gguf, entry: &TensorEntry) -> Error {
+    let found = gguf.type_name(entry);
+    if found.contains("TL1") || found.contains("TL2") {
+        let feature = format!("the type {found} of tensor `{}`", printable(entry.name));
+        // Its order depends on the tile sizes that the program was compiled for.
+        let hint = "such a file does not say in which order its codes are: convert the model again from its Hugging Face checkpoint";
+        return Error::unsupported(path, feature, hint);
+    }
+    if found.contains("ik_llama.cpp") {
+        let feature = format!("the type {found} of tensor `{}`", printable(entry.name));
+        return Error::unsupported(
+            path,
+            feature,
+            "convert the model again from the file that this one was made of",
+        );
+    }
+    Error::UnsupportedType { file: path.to_owned(), tensor: printable(entry.name), found }
 }
 
 /// A file of others with some linear layers packed and some not leaves open whether the activations
@@ -61,7 +102,7 @@ fn refuse_mixed(
     if says_so || config.architecture != crate::Architecture::Llama || !config.ternary_linears {
         return Ok(());
     }
-    let dense = tensors.iter().find(|(id, tensor)| id.is_linear() && tensor.dtype.dense().is_some());
+    let dense = tensors.iter().find(|(id, tensor)| id.is_linear() && tensor.dtype.is_full_precision());
     match dense {
         Some((_, tensor)) => Err(Error::unsupported(
             path,

@@ -7,7 +7,8 @@
 //!   model.safetensors.index.json    {"weight_map": {"name": "model-00001-of-00002.safetensors", ...}}
 //!   model-0000N-of-0000M.safetensors
 //!   generation_config.json          more ending tokens (optional)
-//!   tokenizer.json, tokenizer_config.json, chat_template.jinja (optional)
+//!   tokenizer.json, or tokenizer.model, or vocab.json and merges.txt (optional)
+//!   tokenizer_config.json, chat_template.jinja (optional)
 //! ```
 
 use std::{
@@ -20,16 +21,16 @@ use b158_kernels::packing::hf::QUARTERS;
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, Error, ModelConfig, Tensor, TensorType,
-    checkpoint::{TextFiles, TokenizerSource, collect_tensors, refuse_biases, total_bytes},
+    Checkpoint, Error, LayerTensor, ModelConfig, Tensor, TensorId, TensorType,
+    checkpoint::{TextFiles, collect_tensors, refuse_unused, total_bytes},
     config::{ScaleConvention, parse_hugging_face},
     error::printable,
-    mapped_file::MappedFile,
-    safetensors::{self, Entry},
+    mapped_file::{MappedFile, read_small},
+    safetensors::{self, Entry, INDEX},
+    tokenizer::files::TokenizerSource,
 };
 
 const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Every tensor of the weights, by name: its file and its header entry.
 struct Weights {
@@ -37,6 +38,12 @@ struct Weights {
     listing: PathBuf,
     files: Vec<Arc<MappedFile>>,
     entries: BTreeMap<String, (usize, Entry)>,
+}
+
+/// What is read of the index.
+#[derive(serde::Deserialize)]
+struct Index {
+    weight_map: Option<BTreeMap<String, String>>,
 }
 
 /// Opens a folder.
@@ -62,9 +69,13 @@ fn open(
     folder: &Path,
     weights: impl FnOnce(&Path) -> Result<Weights, Error>,
 ) -> Result<Checkpoint, Error> {
-    let (config, packed) = read_config(folder)?;
+    let (mut config, packed) = read_config(folder)?;
     let weights = weights(folder)?;
-    refuse_biases(&weights.listing, weights.entries.keys().map(String::as_str))?;
+    if config.linear_norm_eps.is_some() {
+        // Without our own key, the weights tell whether the layout has both kinds of norms.
+        let first = TensorId::Layer { index: 0, kind: LayerTensor::AttnNorm };
+        config.block_norms &= weights.entries.contains_key(&first.hugging_face_name(config.architecture));
+    }
     let tensors = collect_tensors(&config, |id| {
         let name = id.hugging_face_name(config.architecture);
         let Some((file, entry)) = weights.entries.get(&name) else {
@@ -82,6 +93,8 @@ fn open(
             }
         }
     })?;
+    let demanded = tensors.values().map(|tensor| &tensor.name[..]).collect();
+    refuse_unused(&weights.listing, weights.entries.keys().map(String::as_str), &demanded)?;
     let mut scales = BTreeMap::new();
     if let Some(convention) = packed {
         for (&id, tensor) in tensors.iter().filter(|(_, t)| t.dtype == TensorType::HfPacked) {
@@ -140,10 +153,10 @@ impl Weights {
 
 fn read_config(folder: &Path) -> Result<(ModelConfig, Option<ScaleConvention>), Error> {
     let file = folder.join("config.json");
-    let (mut config, packed) = parse_hugging_face(&file, &read(&file)?)?;
+    let (mut config, packed) = parse_hugging_face(&file, &read_small(&file)?)?;
     let generation = folder.join("generation_config.json");
     if generation.is_file() {
-        config.add_generation_config(&generation, &read(&generation)?)?;
+        config.add_generation_config(&generation, &read_small(&generation)?)?;
     }
     Ok((config, packed))
 }
@@ -156,19 +169,16 @@ fn read_single(path: &Path) -> Result<Weights, Error> {
 }
 
 fn read_shards(folder: &Path, index: &Path) -> Result<Weights, Error> {
-    let json: Value = serde_json::from_slice(&read(index)?).map_err(Error::json(index))?;
-    let map = json.get("weight_map").ok_or_else(|| Error::missing_key(index, "weight_map"))?;
-    let invalid =
-        || Error::malformed(index, "`weight_map` must map each tensor's name to a file in the same folder");
-    let mut shard_of = BTreeMap::new();
-    for (tensor, shard) in map.as_object().ok_or_else(invalid)? {
-        // A plain file name: nothing outside the model's folder.
-        let shard =
-            shard.as_str().filter(|s| Path::new(s).file_name() == Some(s.as_ref())).ok_or_else(invalid)?;
-        shard_of.insert(tensor.as_str(), shard);
+    // Typed, so that what a hostile file has besides costs no memory.
+    let json: Index = serde_json::from_slice(&read_small(index)?).map_err(Error::json(index))?;
+    let shard_of = json.weight_map.ok_or_else(|| Error::missing_key(index, "weight_map"))?;
+    // Plain file names: nothing outside the model's folder.
+    if shard_of.values().any(|shard| Path::new(shard).file_name() != Some(shard.as_ref())) {
+        let reason = "`weight_map` must map each tensor's name to a file in the same folder";
+        return Err(Error::malformed(index, reason));
     }
 
-    let shards: BTreeSet<&str> = shard_of.values().copied().collect();
+    let shards: BTreeSet<&str> = shard_of.values().map(String::as_str).collect();
     let (mut files, mut headers) = (Vec::new(), BTreeMap::new());
     for shard in shards {
         let path = folder.join(shard);
@@ -180,8 +190,8 @@ fn read_shards(folder: &Path, index: &Path) -> Result<Weights, Error> {
         files.push(Arc::new(file));
     }
     let mut entries = BTreeMap::new();
-    for (tensor, shard) in shard_of {
-        let (file, header) = headers.get_mut(shard).expect("every shard was read");
+    for (tensor, shard) in &shard_of {
+        let (file, header) = headers.get_mut(&shard[..]).expect("every shard was read");
         let entry = header
             .remove(tensor)
             .ok_or_else(|| Error::MissingTensor { file: folder.join(shard), tensor: printable(tensor) })?;
@@ -213,7 +223,7 @@ fn no_weights(folder: &Path) -> Result<Error, Error> {
 fn read_text(folder: &Path) -> Result<TextFiles, Error> {
     let file = folder.join("tokenizer_config.json");
     let config = if file.is_file() {
-        serde_json::from_slice(&read(&file)?).map_err(Error::json(&file))?
+        serde_json::from_slice(&read_small(&file)?).map_err(Error::json(&file))?
     } else {
         Value::Null
     };
@@ -221,19 +231,16 @@ fn read_text(folder: &Path) -> Result<TextFiles, Error> {
     let bos_text = bos.as_str().or_else(|| bos["content"].as_str()).map(str::to_owned);
     let template = folder.join("chat_template.jinja");
     let chat_template = if template.is_file() {
-        Some(std::fs::read_to_string(&template).map_err(Error::io(&template))?)
+        let text = String::from_utf8(read_small(&template)?);
+        Some(text.map_err(|_| Error::malformed(&template, "it is not UTF-8"))?)
     } else {
         default_template(&config["chat_template"]).map(str::to_owned)
     };
-    Ok(TextFiles { source: TokenizerSource::File(folder.join("tokenizer.json")), bos_text, chat_template })
+    Ok(TextFiles { source: TokenizerSource::Folder(folder.to_owned()), bos_text, chat_template })
 }
 
 /// A template, or the one called `default` in a list of named ones.
 fn default_template(value: &Value) -> Option<&str> {
     let named = || value.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
     value.as_str().or_else(named)
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(Error::io(file))
 }

@@ -6,12 +6,36 @@
 
 use std::{
     fs::File,
+    io::Read,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use memmap2::Mmap;
 
 use crate::Error;
+
+/// The longest JSON or text file that is read as a whole. Published ones are far below; parsed, a file of
+/// this size takes some tens of megabytes at most.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// Reads a regular file of at most [`MAX_TEXT_BYTES`].
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read; [`Error::Malformed`] if it is longer or no regular file.
+pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>, Error> {
+    // A pipe or a device may have no end.
+    if !path.metadata().map_err(Error::io(path))?.is_file() {
+        return Err(Error::malformed(path, "it is no ordinary file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io(path))?;
+    file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(Error::malformed(path, format!("it is longer than {MAX_TEXT_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
 
 /// A mapped file and its path, for messages.
 #[derive(Debug)]
@@ -43,5 +67,21 @@ impl MappedFile {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Gives back the memory that a range takes; reading it again loads it again.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if !range.is_empty() {
+            // SAFETY: the map is of a file and nobody writes to it, so dropped pages come back from the file
+            // as they were; the range is inside the map, for it is that of a tensor.
+            let advised = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // Memory that stays is no error.
+            let _ = advised;
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }

@@ -98,7 +98,8 @@ fn config() {
     assert_snapshot!("config_not_json", edited("\"hidden_size\": 64,", "hidden_size: 64,").unwrap());
     assert_snapshot!("config_bad_value", edited("\"vocab_size\": 512", "\"vocab_size\": -512").unwrap());
     assert_snapshot!("config_activation", edited("\"silu\"", "\"gelu\"").unwrap());
-    assert_snapshot!("config_rope_scaling", edited("\"default\"", "\"llama3\"").unwrap());
+    assert_snapshot!("config_rope_scaling", edited("\"default\"", "\"yarn\"").unwrap());
+    assert_snapshot!("config_rope_factor", edited("\"default\"", "\"llama3\"").unwrap());
     assert_snapshot!("config_billions_of_layers", edited("_layers\": 3", "_layers\": 4000000000").unwrap());
     let text = damaged(NAME, |folder| fs::remove_file(folder.join("config.json")).unwrap()).unwrap();
     assert_snapshot!("config_absent", text);

@@ -3,7 +3,8 @@
 mod common;
 
 use b158_checkpoint::{
-    Activation, Architecture, Checkpoint, Error, LayerTensor, ModelConfig, Tensor, TensorId, TensorType,
+    Activation, Architecture, Checkpoint, Error, LayerTensor, ModelConfig, RopeScaling, Tensor, TensorId,
+    TensorType,
     gguf::{GgufDataWriter, GgufPlan, TensorInfo, Value, metadata},
     rope_permutation,
 };
@@ -83,10 +84,13 @@ fn configs() {
         context_length: 256,
         norm_eps: 1e-5,
         rope_theta: 500_000.0,
+        rope_scaling: RopeScaling::None,
         rope_pairs: RopePairs::HalfSplit,
         activation: Activation::Relu2,
         tied_embeddings: true,
+        block_norms: true,
         sub_norms: true,
+        linear_norm_eps: None,
         ternary_linears: true,
         bos_token: Some(508),
         eos_tokens: vec![509],
@@ -134,7 +138,9 @@ fn reordered(tensor: &Tensor, rows: Option<&[usize]>) -> Vec<u8> {
 
 /// Writes a checkpoint as GGUF without changing a type.
 fn write_gguf(source: &Checkpoint, path: &std::path::Path, scales: &[(TensorId, f32)]) {
-    let tokenizer = source.tokenizer_json().unwrap();
+    let mut tokenizer = source.tokenizer_metadata().unwrap();
+    assert_eq!(tokenizer.warnings, [""; 0]);
+    tokenizer.metadata.push(("tokenizer.chat_template".into(), "{{ bos_token }}".into()));
     let ids = source.tensor_ids();
     let mut tensors = Vec::new();
     for &id in &ids {
@@ -147,8 +153,7 @@ fn write_gguf(source: &Checkpoint, path: &std::path::Path, scales: &[(TensorId, 
     let description = metadata::Description {
         name: "fixture",
         linears: source.tensor(ids[0]).unwrap().dtype,
-        tokenizer_json: Some(&tokenizer),
-        chat_template: Some("{{ bos_token }}"),
+        tokenizer: tokenizer.metadata,
         provenance: vec![("b158.source".into(), Value::from("fixture"))],
     };
     let plan = GgufPlan::new(&metadata::to_gguf(source.config(), description), tensors).unwrap();
@@ -156,7 +161,7 @@ fn write_gguf(source: &Checkpoint, path: &std::path::Path, scales: &[(TensorId, 
     plan.write_header(&mut file).unwrap();
     let mut writer = GgufDataWriter::new(&plan, file);
     for id in ids {
-        let rows = rope_permutation(source.config(), id);
+        let rows = rope_permutation(source.config(), id, metadata::rope_pairs(source.config()));
         let bytes = reordered(&source.tensor(id).unwrap(), rows.as_deref());
         writer.write_tensor(&id.gguf_name(), &bytes).unwrap();
     }
@@ -188,7 +193,7 @@ fn gguf_round_trip() {
             let (old, new) = (source.tensor(id).unwrap(), copy.tensor(id).unwrap());
             assert_eq!(new.name, id.gguf_name());
             assert_eq!((new.dtype, &new.shape), (old.dtype, &old.shape));
-            let rows = rope_permutation(source.config(), id);
+            let rows = rope_permutation(source.config(), id, metadata::rope_pairs(source.config()));
             assert!(new.bytes() == reordered(&old, rows.as_deref()), "{name}: {}", new.name);
             assert_eq!(copy.scale(id).unwrap(), (id == scaled).then_some(0.75));
         }

@@ -1,23 +1,38 @@
-//! Checkpoints of b1.58 models, full-precision or packed, to packed ternary files.
+//! Checkpoints from any format to any other, without loss.
 //!
 //! ```text
 //! checkpoint ─► plan (names, types, sizes; everything that can be refused is refused here)
 //!                 │
-//!                 ▼            one tensor at a time
-//!              header ─► ternarize or unpack ─► pack ─► write ─► … ─► sync ─► rename to the final name
+//!                 ▼            one tensor at a time, row by row
+//!              header ─► codes (packed ones as they are, others by the scheme) ─► pack ─► write
+//!                                                                                  │
+//!              SHA-256 of the source, computed meanwhile ─► header, sync, rename ◄─┘
 //! ```
 //!
-//! - [`convert()`] writes a file, tensor by tensor, beside its final name, and renames it when it is whole.
-//! - [`verify()`] reads a written file back and proves every code and scale against the source.
+//! - [`convert()`] writes a GGUF file or a Hugging Face folder beside its final name, and renames it when
+//!   it is whole.
+//! - [`verify()`] reads an output back and proves every code and scale against the source.
+//! - [`inspect()`] says what a checkpoint holds and whether its weights are ternary.
+//! - [`batch`] converts many, within a memory budget, and goes on where it was interrupted.
 
+pub mod batch;
 mod error;
+mod format;
+mod hugging_face;
+mod inspect;
+mod metadata;
 mod plan;
-mod source_digest;
-mod tensors;
+mod report;
+mod rows;
+mod scale;
+mod source;
+mod ternary;
 mod verify;
 mod write;
 
 pub use error::Error;
-pub use plan::{Format, Options, Scheme};
+pub use format::{Format, HeadType, LinearClass, Options, Scales, Scheme};
+pub use inspect::{Inspection, TensorInspection, TernaryInspection, Training, inspect};
+pub use report::{Report, TensorReport};
 pub use verify::{Verified, verify};
-pub use write::{Progress, Report, TensorReport, convert};
+pub use write::{Progress, convert};

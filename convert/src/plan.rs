@@ -1,191 +1,133 @@
 //! What the output will hold, decided before a byte is written.
 
-use std::{fmt, str::FromStr};
+use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, gguf::metadata, rope_permutation};
+use b158_kernels::{packing::hf, rope::RopePairs};
 
-use b158_checkpoint::{
-    Checkpoint, Error as CheckpointError, Tensor, TensorId, TensorType,
-    gguf::{
-        GgufPlan, TensorInfo,
-        metadata::{self, Description},
-    },
-};
-use b158_kernels::{Isa, packing::TernaryFormat};
+use crate::{Error, Format, HeadType, Options, format::Container, scale::Place};
 
-use crate::{Error, source_digest};
-
-/// The packed format of the linear layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// GGUF type 34: five trits a byte, 1.6875 bits a weight.
-    Tq1_0,
-    /// GGUF type 35: four codes a byte, 2.0625 bits a weight.
-    Tq2_0,
+/// One tensor of the source and what becomes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) id: TensorId,
+    /// Its name in the output.
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) content: Content,
 }
 
-impl Format {
-    /// Every format.
-    pub const ALL: [Self; 2] = [Self::Tq1_0, Self::Tq2_0];
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// A linear layer of a ternary model: its codes, as that type if it has any; where the scale is a
+    /// tensor of its own, that tensor's name. A master that stays one has no codes and keeps its weights.
+    Linear { dtype: TensorType, scale_name: Option<String> },
+    /// Weights in that type.
+    Weights(TensorType),
+}
 
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tq1_0 => "tq1_0",
-            Self::Tq2_0 => "tq2_0",
-        }
+/// Every tensor of the output, in order.
+pub(crate) fn steps(
+    checkpoint: &Checkpoint,
+    container: Container,
+    options: &Options,
+) -> Result<Vec<Step>, Error> {
+    let steps = checkpoint.tensor_ids().into_iter().map(|id| step(checkpoint, container, options, id));
+    let mut steps: Vec<Step> = steps.collect::<Result<_, _>>()?;
+    if container == Container::HuggingFace {
+        // safetensors has no gaps: wide elements first, so that each starts at a multiple of its size.
+        steps.sort_by_key(|step| match step.content {
+            Content::Weights(TensorType::F32) | Content::Linear { dtype: TensorType::F32, .. } => 0,
+            Content::Linear { dtype: TensorType::HfPacked, .. } => 1,
+            _ => 2,
+        });
     }
-
-    pub(crate) fn packing(self) -> TernaryFormat {
-        match self {
-            Self::Tq1_0 => TernaryFormat::Tq1_0,
-            Self::Tq2_0 => TernaryFormat::Tq2_0,
-        }
-    }
-
-    fn tensor_type(self) -> TensorType {
-        match self {
-            Self::Tq1_0 => TensorType::Tq1_0,
-            Self::Tq2_0 => TensorType::Tq2_0,
-        }
-    }
+    Ok(steps)
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|f| f.name() == s).ok_or_else(|| Error::Unknown {
-            what: "format",
-            given: s.to_owned(),
-            valid: Self::ALL.map(Self::name).join(", "),
-        })
-    }
-}
-
-/// How full-precision weights become ternary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// arXiv 2402.17764, equations 1 to 3: the tensor's mean absolute value is the scale.
-    Absmean,
-}
-
-impl Scheme {
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Absmean => "absmean",
-        }
-    }
-}
-
-impl FromStr for Scheme {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<Self, Error> {
-        if s == Self::Absmean.name() {
-            return Ok(Self::Absmean);
-        }
-        Err(Error::Unknown { what: "scheme", given: s.to_owned(), valid: Self::Absmean.name().to_owned() })
-    }
-}
-
-/// What to convert to.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The packed format of the linear layers.
-    pub format: Format,
-    /// How full-precision weights become ternary.
-    pub scheme: Scheme,
-    /// The instruction set of the kernels.
-    pub isa: Isa,
-}
-
-/// One tensor of the output, in order.
-pub(crate) enum Step {
-    /// A linear layer: packed codes, then its scale as a tensor of its own, so that no scale is rounded
-    /// to a block's f16.
-    Ternary(TensorId),
-    /// A norm, in f32 as every GGUF reader expects it.
-    Vector(TensorId),
-    /// Embedding or head, as it is.
-    Copy(TensorId),
-}
-
-pub(crate) fn steps(checkpoint: &Checkpoint) -> Vec<Step> {
-    let step = |id: TensorId| match id {
-        _ if id.is_linear() => Step::Ternary(id),
-        TensorId::TokenEmbedding | TensorId::OutputHead => Step::Copy(id),
-        _ => Step::Vector(id),
+fn step(
+    checkpoint: &Checkpoint,
+    container: Container,
+    options: &Options,
+    id: TensorId,
+) -> Result<Step, Error> {
+    let architecture = checkpoint.config().architecture;
+    let source = checkpoint.tensor(id)?;
+    let name = match container {
+        Container::Gguf => id.gguf_name(),
+        Container::HuggingFace => id.hugging_face_name(architecture),
     };
-    checkpoint.tensor_ids().into_iter().map(step).collect()
-}
-
-/// Decides names, types and sizes of every output tensor.
-pub(crate) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<(Vec<Step>, GgufPlan), Error> {
-    let steps = steps(checkpoint);
-    let mut tensors = Vec::new();
-    for step in &steps {
-        let (Step::Ternary(id) | Step::Vector(id) | Step::Copy(id)) = *step;
-        let source = checkpoint.tensor(id)?;
-        let dtype = match step {
-            Step::Ternary(_) => {
-                check_linear(&source, options.format)?;
-                options.format.tensor_type()
-            }
-            Step::Vector(_) => TensorType::F32,
-            Step::Copy(_) => source.dtype,
-        };
-        tensors.push(TensorInfo { name: id.gguf_name(), dtype, shape: source.shape.clone() });
-        if let Step::Ternary(_) = step {
-            tensors.push(TensorInfo { name: id.gguf_scale_name(), dtype: TensorType::F32, shape: vec![1] });
+    let content = match id {
+        _ if id.is_linear() => {
+            check_linear(&source, options.format)?;
+            let scale_name = match Place::of(options) {
+                Place::Tensor => Some(id.gguf_scale_name()),
+                Place::WeightScale(_) => Some(format!("{name}_scale")),
+                Place::Tail | Place::Blocks | Place::Weights(_) => None,
+            };
+            Content::Linear { dtype: options.format.tensor_type(), scale_name }
         }
-    }
-    let metadata = describe(checkpoint, options)?;
-    Ok((steps, GgufPlan::new(&metadata, tensors)?))
+        TensorId::TokenEmbedding | TensorId::OutputHead => {
+            let dtype = head_type(&source, options);
+            check_head(&source, dtype, container)?;
+            Content::Weights(dtype)
+        }
+        // Norms, in f32 as every GGUF reader expects them; in a folder as they are.
+        _ if container == Container::HuggingFace && source.dtype.dense().is_some() => {
+            Content::Weights(source.dtype)
+        }
+        _ => Content::Weights(TensorType::F32),
+    };
+    Ok(Step { id, name, shape: source.shape, content })
 }
 
-fn describe(checkpoint: &Checkpoint, options: &Options) -> Result<metadata::Metadata, Error> {
-    let tokenizer_json = match checkpoint.tokenizer_json() {
-        // A checkpoint without a tokenizer still converts; its file then has none either.
-        Err(CheckpointError::NoTokenizer { .. }) => None,
-        other => Some(other?),
+/// The type of embeddings and head.
+pub(crate) fn head_type(source: &Tensor, options: &Options) -> TensorType {
+    match (options.head, options.format) {
+        (Some(HeadType(dtype)), _) => dtype,
+        (None, Format::F16 | Format::Bf16 | Format::F32) => options.format.tensor_type(),
+        // transformers has no such blocks; f16 is what they were made of, most likely.
+        (None, Format::HuggingFace) if source.dtype.dense().is_none() => TensorType::F16,
+        (None, _) => source.dtype,
+    }
+}
+
+/// The source rows of a tensor's output rows, where the container orders them differently.
+pub(crate) fn order(checkpoint: &Checkpoint, container: Container, id: TensorId) -> Option<Vec<usize>> {
+    let config = checkpoint.config();
+    let target = match container {
+        Container::Gguf => metadata::rope_pairs(config),
+        Container::HuggingFace => RopePairs::HalfSplit,
     };
-    let is_dense = |id: &TensorId| checkpoint.tensor(*id).is_ok_and(|t| t.dtype.dense().is_some());
-    let ternarizes = checkpoint.tensor_ids().iter().filter(|id| id.is_linear()).any(is_dense);
-    let provenance = [
-        ("b158.version", env!("CARGO_PKG_VERSION").to_owned()),
-        // Packed codes are copied.
-        ("b158.scheme", if ternarizes { options.scheme.name() } else { "none" }.to_owned()),
-        ("b158.source.sha256", source_digest::sha256(checkpoint.files())?),
-    ];
-    let name = checkpoint.path().file_stem().map_or("model".into(), |name| name.to_string_lossy());
-    Ok(metadata::to_gguf(
-        checkpoint.config(),
-        Description {
-            name: &name,
-            linears: options.format.tensor_type(),
-            tokenizer_json: tokenizer_json.as_deref(),
-            chat_template: checkpoint.chat_template().as_deref(),
-            provenance: provenance.map(|(key, value)| (key.to_owned(), value.as_str().into())).into(),
-        },
-    ))
+    rope_permutation(config, id, target)
 }
 
 fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
-    let (cols, block) = (source.shape[1], format.packing().block());
-    if cols % block != 0 {
-        return Err(Error::RowLength {
-            file: source.file().to_owned(),
-            tensor: source.name.clone(),
-            cols,
-            format: format.name(),
-            block,
-        });
+    let (rows, cols) = (source.shape[0], source.shape[1]);
+    if format.fits(rows, cols) {
+        return Ok(());
+    }
+    let (file, tensor) = (source.file().to_owned(), source.name.clone());
+    let needs = match format {
+        Format::Blocks(blocks) => {
+            format!("rows of {cols} weights, but {format} has blocks of {}", blocks.block())
+        }
+        _ => format!(
+            "the shape [{rows}, {cols}], but {format} packs {} rows and a multiple of 16 weights",
+            hf::QUARTERS
+        ),
+    };
+    Err(Error::Shape { file, tensor, needs, fitting: Format::that_fit(rows, cols) })
+}
+
+fn check_head(source: &Tensor, dtype: TensorType, container: Container) -> Result<(), Error> {
+    let file = || source.file().to_owned();
+    if container == Container::HuggingFace && dtype.dense().is_none() {
+        let hint = "choose --head f16, bf16 or f32";
+        return Err(Error::Head { file: file(), reason: format!("transformers has no {dtype}"), hint });
+    }
+    let cols = source.shape[1];
+    if dtype.byte_len(&[cols]).is_none() {
+        let reason = format!("rows of {cols} weights do not consist of {dtype}'s blocks");
+        return Err(Error::Head { file: file(), reason, hint: "choose --head q8_0 (blocks of 32) or f16" });
     }
     Ok(())
 }

@@ -1,92 +1,165 @@
-//! Proof that a written file holds exactly the codes and scales of its source.
+//! Proof that a written checkpoint holds exactly the codes and scales of its source.
 
 use std::path::Path;
 
-use b158_checkpoint::Checkpoint;
-use half::f16;
+use b158_checkpoint::{Checkpoint, Tensor};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Error, Options, plan, plan::Step, tensors};
+use crate::{
+    Error, Options, Scheme,
+    format::Container,
+    plan::{self, Content, Step},
+    rows::Rows,
+    scale::Place,
+    ternary::{Scratch, Ternary},
+};
 
 /// What was compared, all of it equal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// Tensors compared.
     pub tensors: u64,
     /// Ternary codes compared.
     pub codes: u64,
-    /// Scales compared, bit for bit.
+    /// Scales compared, bit for bit, after the rounding that their place forces.
     pub scales: u64,
-    /// Full-precision values compared, bit for bit.
+    /// Full-precision values compared, bit for bit, after the rounding of their type.
     pub values: u64,
 }
 
-/// Reads `output` back and compares it with the source, ternarized anew.
+/// Opens `output` as any reader would and compares it with the source, converted anew.
 ///
 /// # Errors
 /// The first difference, by tensor and position, or a file that cannot be read.
 pub fn verify(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Result<Verified, Error> {
+    let container = options.container(output)?;
     let written = Checkpoint::open(output)?;
+    let proof = Proof { checkpoint, written: &written, output, options, container };
     let mut verified = Verified::default();
-    for step in plan::steps(checkpoint) {
-        let (Step::Ternary(id) | Step::Vector(id) | Step::Copy(id)) = step;
-        let tensor = written.tensor(id)?;
-        let differs =
-            |difference| Error::Verification { file: output.to_owned(), tensor: id.gguf_name(), difference };
-        match step {
-            Step::Ternary(_) => {
-                let expected = tensors::ternary(checkpoint, id, options)?;
-                let scale = written.scale(id)?;
-                if scale.map(f32::to_bits) != Some(expected.scale.to_bits()) {
-                    return Err(differs(format!("the scale is {scale:?}, not {}", expected.scale)));
-                }
-                compare_codes(tensor.bytes(), &expected, options).map_err(differs)?;
-                verified.codes += expected.codes.len() as u64;
-                verified.scales += 1;
-            }
-            Step::Vector(_) => {
-                let expected = tensors::vector(checkpoint, id)?;
-                let mut values = vec![0.0; expected.len()];
-                tensor.dense()?.to_f32(&mut values);
-                let differing = values.iter().zip(&expected).position(|(a, b)| a.to_bits() != b.to_bits());
-                if let Some(i) = differing {
-                    return Err(differs(format!("element {i} is {}, not {}", values[i], expected[i])));
-                }
-                verified.values += expected.len() as u64;
-            }
-            Step::Copy(_) => {
-                let expected = tensors::copied(checkpoint, id)?;
-                if tensor.dtype != expected.dtype || tensor.bytes() != expected.bytes() {
-                    return Err(differs("the values differ from the source's".to_owned()));
-                }
-                verified.values += expected.shape.iter().product::<usize>() as u64;
-            }
-        }
+    for step in plan::steps(checkpoint, container, options)? {
+        proof.step(&step, &mut verified)?;
         verified.tensors += 1;
     }
     Ok(verified)
 }
 
-fn compare_codes(packed: &[u8], expected: &tensors::Ternary, options: &Options) -> Result<(), String> {
-    let packing = options.format.packing();
-    let row_bytes = packing.row_bytes(expected.cols).ok_or("the row length does not fit the format")?;
-    packed
-        .par_chunks_exact(row_bytes)
-        .zip(expected.codes.par_chunks_exact(expected.cols))
-        .enumerate()
-        .try_for_each(|(row, (bytes, codes))| {
-            let mut found = vec![0; codes.len()];
-            let mut scales = vec![f16::ZERO; codes.len() / packing.block()];
-            packing.unpack(bytes, &mut found, &mut scales).map_err(|e| format!("row {row}: {e}"))?;
-            if let Some(i) = found.iter().zip(codes).position(|(a, b)| a != b) {
-                return Err(format!("row {row}, column {i}: code {} instead of {}", found[i], codes[i]));
+struct Proof<'a> {
+    checkpoint: &'a Checkpoint,
+    written: &'a Checkpoint,
+    output: &'a Path,
+    options: &'a Options,
+    container: Container,
+}
+
+impl Proof<'_> {
+    fn step(&self, step: &Step, verified: &mut Verified) -> Result<(), Error> {
+        let differs = |difference| Error::Verification {
+            file: self.output.to_owned(),
+            tensor: step.name.clone(),
+            difference,
+        };
+        let (source, found) = (self.checkpoint.tensor(step.id)?, self.written.tensor(step.id)?);
+        let order = plan::order(self.checkpoint, self.container, step.id);
+        let (Content::Weights(dtype) | Content::Linear { dtype, .. }) = step.content;
+        let count: u64 = step.shape.iter().product::<usize>() as u64;
+        if found.dtype != dtype {
+            return Err(differs(format!("its type is {}, not {dtype}", found.dtype)));
+        }
+        let isa = self.options.isa;
+        let expected = match step.content {
+            Content::Linear { .. } => {
+                Ternary::read(self.checkpoint, step.id, &source, self.options.scheme(), isa)?
             }
-            match scales.iter().position(|&s| s != f16::ONE) {
-                Some(block) => {
-                    Err(format!("row {row}, block {block}: block scale {} instead of 1", scales[block]))
+            Content::Weights(_) => None,
+        };
+        if let Some(expected) = expected {
+            let held = Place::of(self.options).held(expected.scale);
+            let zeros = self.codes(step, &expected, held, &found, order.as_deref()).map_err(|e| match e {
+                Difference::Value(difference) => differs(difference),
+                Difference::Error(error) => error,
+            })?;
+            verified.codes += count;
+            verified.scales += u64::from(!zeros);
+        } else {
+            let rows = Rows::weights(&source, dtype, order)?;
+            let mut at = 0;
+            let mut equal = true;
+            let compared = rows.write(|part| {
+                equal &= found.bytes().get(at..at + part.len()) == Some(part);
+                at += part.len();
+                Ok(())
+            })?;
+            compared.expect("comparing in memory cannot fail");
+            if !equal || at != found.bytes().len() {
+                return Err(differs("the values differ from the source's".to_owned()));
+            }
+            verified.values += count;
+        }
+        source.release();
+        found.release();
+        Ok(())
+    }
+
+    /// Compares codes and scale; true if all codes are 0, so that there is no scale to compare.
+    fn codes(
+        &self,
+        step: &Step,
+        expected: &Ternary,
+        held: f32,
+        found: &Tensor,
+        order: Option<&[usize]>,
+    ) -> Result<bool, Difference> {
+        let cols = expected.cols;
+        let read = Ternary::read(self.written, step.id, found, Scheme::None, self.options.isa)?;
+        let rows = (0..expected.rows).into_par_iter();
+        let Some(read) = read else {
+            // Weights that are all 0 have no magnitude.
+            let zeros = |row: usize, codes: &mut [i8], scratch: &mut Scratch| {
+                expected.row(row, codes, scratch).map(|()| codes.iter().all(|&code| code == 0))
+            };
+            let all: Vec<bool> = rows
+                .map_init(|| (vec![0; cols], Scratch::default()), |(codes, s), row| zeros(row, codes, s))
+                .collect::<Result<_, _>>()?;
+            let held_none = all.into_iter().all(|zero| zero) && is_zero(found)?;
+            return if held_none { Ok(true) } else { Err(Difference::Value("it is not ternary".to_owned())) };
+        };
+        if read.scale.to_bits() != held.to_bits() {
+            return Err(Difference::Value(format!("the scale is {}, not {held}", read.scale)));
+        }
+        rows.map_init(
+            || (vec![0; cols], vec![0; cols], Scratch::default()),
+            |(a, b, scratch), row| {
+                read.row(row, a, scratch)?;
+                expected.row(order.map_or(row, |order| order[row]), b, scratch)?;
+                match a.iter().zip(b.iter()).position(|(a, b)| a != b) {
+                    None => Ok(()),
+                    Some(i) => Err(Difference::Value(format!(
+                        "row {row}, column {i}: code {} instead of {}",
+                        a[i], b[i]
+                    ))),
                 }
-                None => Ok(()),
-            }
-        })
+            },
+        )
+        .collect::<Result<(), _>>()?;
+        Ok(false)
+    }
+}
+
+fn is_zero(tensor: &Tensor) -> Result<bool, Error> {
+    let weights = tensor.dense()?;
+    let mut values = vec![0.0; weights.len()];
+    weights.to_f32(&mut values);
+    Ok(values.iter().all(|&value| value == 0.0))
+}
+
+enum Difference {
+    Value(String),
+    Error(Error),
+}
+
+impl<E: Into<Error>> From<E> for Difference {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
 }

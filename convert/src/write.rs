@@ -1,112 +1,218 @@
 //! Writing the output: one tensor at a time, beside the final name, then renamed.
 
 use std::{
-    io::BufWriter,
+    io::{self, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
-use b158_checkpoint::{Checkpoint, OutputError, OutputFile, TensorId, gguf::GgufDataWriter};
-use serde::Serialize;
+use b158_checkpoint::{
+    Checkpoint, OutputError, OutputFile, TensorType,
+    gguf::{GgufDataWriter, ROPE_FREQS, i2_s_tail},
+};
+use half::f16;
 
-use crate::{Error, Options, plan, plan::Step, tensors};
+use crate::{
+    Error, Options, Report, TensorReport,
+    format::Container,
+    hugging_face, metadata,
+    plan::{self, Content, Step},
+    rows::Rows,
+    scale::{self, Place},
+    source::{self, Unchanged},
+    ternary::Ternary,
+};
 
-/// What a conversion did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
-    /// Bytes of the source's weight files.
-    pub source_bytes: u64,
-    /// Bytes of the output.
-    pub output_bytes: u64,
-    /// Weights that became ternary.
-    pub ternary_weights: u64,
-    /// Bits of the packed linear layers, scales included, per weight.
-    pub bits_per_weight: f64,
-    /// One entry for each ternary tensor, in file order.
-    pub tensors: Vec<TensorReport>,
-}
+/// Told after each tensor: bytes of the source that are done, bytes in all.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
-/// One ternary tensor.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TensorReport {
-    /// Its name in the output.
-    pub name: String,
-    /// Its scale.
-    pub scale: f32,
-    /// How many codes are -1, 0 and +1.
-    pub codes: [u64; 3],
-}
-
-/// Told after each tensor: tensors done, tensors in all.
-pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
-
-/// Converts `source` to `output`. Whatever happens, `output` is either as it was or whole.
+/// Converts `source` to `output`: a GGUF file, or a Hugging Face folder. Whatever happens, `output` is
+/// either as it was or whole.
 ///
 /// # Errors
-/// A source that cannot be read or does not fit the format, a tensor that is not finite, or an output
-/// that cannot be written.
+/// A source that cannot be read, does not fit the format or changes meanwhile, a tensor that is not
+/// finite, or an output that cannot be written.
 pub fn convert(
     checkpoint: &Checkpoint,
     output: &Path,
     options: &Options,
     progress: Progress<'_>,
 ) -> Result<Report, Error> {
-    if let Ok(existing) = output.canonicalize() {
-        let is_source = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == existing);
-        if let Some(file) = checkpoint.files().iter().find(is_source) {
-            return Err(Error::OutputIsSource { file: file.clone() });
-        }
-    }
-    let (steps, plan) = plan::plan(checkpoint, options)?;
-    let mut file = OutputFile::create(output)?;
-    let write_error = |source| OutputError { file: output.to_owned(), source };
-
-    let mut report = Report {
-        source_bytes: checkpoint.bytes_on_disk(),
-        output_bytes: plan.file_len(),
-        ternary_weights: 0,
-        bits_per_weight: 0.0,
-        tensors: Vec::new(),
-    };
-    let mut ternary_bytes = 0;
-    let mut writer = BufWriter::with_capacity(1 << 20, &mut file);
-    plan.write_header(&mut writer).map_err(write_error)?;
-    let mut data = GgufDataWriter::new(&plan, &mut writer);
-    for (done, step) in steps.iter().enumerate() {
-        match *step {
-            Step::Ternary(id) => {
-                let ternary = tensors::ternary(checkpoint, id, options)?;
-                let packed = tensors::pack(&ternary, options.format);
-                data.write_tensor(&id.gguf_name(), &packed).map_err(write_error)?;
-                let scale = ternary.scale.to_le_bytes();
-                data.write_tensor(&id.gguf_scale_name(), &scale).map_err(write_error)?;
-                ternary_bytes += packed.len() + size_of::<f32>();
-                report.tensors.push(tensor_report(id, &ternary));
-            }
-            Step::Vector(id) => {
-                let bytes: Vec<u8> =
-                    tensors::vector(checkpoint, id)?.into_iter().flat_map(f32::to_le_bytes).collect();
-                data.write_tensor(&id.gguf_name(), &bytes).map_err(write_error)?;
-            }
-            Step::Copy(id) => {
-                let tensor = tensors::copied(checkpoint, id)?;
-                data.write_tensor(&id.gguf_name(), tensor.bytes()).map_err(write_error)?;
-            }
-        }
-        progress(done + 1, steps.len());
-    }
-    data.finish().map_err(write_error)?;
-    drop(writer);
-    file.commit()?;
-
-    report.ternary_weights = report.tensors.iter().flat_map(|t| t.codes).sum();
-    report.bits_per_weight = ternary_bytes as f64 * 8.0 / report.ternary_weights as f64;
+    let start = Instant::now();
+    let container = options.container(output)?;
+    refuse_to_replace_source(checkpoint, output)?;
+    let steps = plan::steps(checkpoint, container, options)?;
+    let unchanged = Unchanged::watch(checkpoint.files())?;
+    let stop = AtomicBool::new(false);
+    let mut report = std::thread::scope(|scope| {
+        // The source's hash goes into the output's header; it is computed while the tensors are written.
+        let digest = scope.spawn(|| source::sha256(checkpoint.files(), &stop));
+        let job = Job { checkpoint, output, options, container, steps: &steps, progress };
+        let digest = || digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let finish = || {
+            let digest = digest()?.expect("nobody stopped it");
+            unchanged.check()?;
+            Ok(digest)
+        };
+        let report = match container {
+            Container::Gguf => write_gguf(&job, finish),
+            Container::HuggingFace => hugging_face::write(&job, finish),
+        };
+        stop.store(true, Ordering::Relaxed);
+        report
+    })?;
+    report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
 }
 
-fn tensor_report(id: TensorId, ternary: &tensors::Ternary) -> TensorReport {
-    let mut codes = [0; 3];
-    for &code in &ternary.codes {
-        codes[(code + 1) as usize] += 1;
+fn refuse_to_replace_source(checkpoint: &Checkpoint, output: &Path) -> Result<(), Error> {
+    let Ok(existing) = output.canonicalize() else { return Ok(()) };
+    let is_source = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == existing);
+    match checkpoint.files().iter().find(is_source) {
+        Some(file) => Err(Error::OutputIsSource { file: file.clone() }),
+        None => Ok(()),
     }
-    TensorReport { name: id.gguf_name(), scale: ternary.scale, codes }
+}
+
+/// What both containers need.
+pub(crate) struct Job<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) output: &'a Path,
+    pub(crate) options: &'a Options,
+    container: Container,
+    pub(crate) steps: &'a [Step],
+    progress: Progress<'a>,
+}
+
+/// Takes the bytes of tensors, one after the other, each in parts.
+pub(crate) trait Sink {
+    fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl<W: Write> Sink for GgufDataWriter<'_, W> {
+    fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_part(name, bytes)
+    }
+}
+
+fn write_gguf(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Result<Report, Error> {
+    let mut file = OutputFile::create(job.output)?;
+    // The hash is not known yet, but its length is.
+    let metadata = metadata::Gguf::new(job.checkpoint, job.options)?;
+    let plan = metadata.plan(job.steps, &"0".repeat(64))?;
+    let mut writer = BufWriter::with_capacity(1 << 20, &mut file);
+    plan.write_header(&mut writer).map_err(|e| job.error(e))?;
+    let mut data = GgufDataWriter::new(&plan, &mut writer);
+    let mut report = job.tensors(&mut data)?;
+    if let Some(factors) = metadata.rope_factors() {
+        let bytes: Vec<u8> = factors.into_iter().flat_map(f32::to_le_bytes).collect();
+        data.write_tensor(ROPE_FREQS, &bytes).map_err(|e| job.error(e))?;
+    }
+    data.finish().map_err(|e| job.error(e))?;
+    drop(writer);
+
+    report.warnings.clone_from(&metadata.warnings);
+    report.source_sha256 = digest()?;
+    let plan = metadata.plan(job.steps, &report.source_sha256)?;
+    file.seek(SeekFrom::Start(0)).and_then(|_| plan.write_header(&mut file)).map_err(|e| job.error(e))?;
+    file.commit()?;
+    report.output_bytes = plan.file_len();
+    Ok(report)
+}
+
+impl Job<'_> {
+    pub(crate) fn error(&self, source: io::Error) -> Error {
+        OutputError { file: self.output.to_owned(), source }.into()
+    }
+
+    /// Makes every tensor.
+    pub(crate) fn tensors(&self, sink: &mut impl Sink) -> Result<Report, Error> {
+        let mut report = Report::new(self.checkpoint, self.options);
+        let mut done = 0;
+        let total = self.checkpoint.tensor_bytes();
+        for step in self.steps {
+            let start = Instant::now();
+            let tensor = self.checkpoint.tensor(step.id)?;
+            if let Some(mut entry) = self.tensor(step, sink)? {
+                entry.seconds = start.elapsed().as_secs_f64();
+                report.add(entry);
+            }
+            done += tensor.bytes().len() as u64;
+            tensor.release();
+            (self.progress)(done, total);
+        }
+        report.finish();
+        Ok(report)
+    }
+
+    fn tensor(&self, step: &Step, sink: &mut impl Sink) -> Result<Option<TensorReport>, Error> {
+        let tensor = self.checkpoint.tensor(step.id)?;
+        let order = plan::order(self.checkpoint, self.container, step.id);
+        let (dtype, scale_name) = match &step.content {
+            Content::Weights(dtype) => {
+                self.write(&Rows::weights(&tensor, *dtype, order)?, &step.name, &[], sink)?;
+                return Ok(None);
+            }
+            Content::Linear { dtype, scale_name } => (*dtype, scale_name),
+        };
+        let options = self.options;
+        let ternary = Ternary::read(self.checkpoint, step.id, &tensor, options.scheme(), options.isa)?;
+        let Some(ternary) = ternary else {
+            if options.format.is_packed() {
+                let (file, tensor) = (tensor.file().to_owned(), tensor.name.clone());
+                return Err(Error::NotTernary { file, tensor });
+            }
+            self.write(&Rows::weights(&tensor, dtype, order)?, &step.name, &[], sink)?;
+            return Ok(None);
+        };
+        let place = Place::of(options);
+        let held = place.held(ternary.scale);
+        if !held.is_finite() || held == 0.0 {
+            let (file, tensor) = (tensor.file().to_owned(), tensor.name.clone());
+            let (scale, format) = (ternary.scale, options.format.name());
+            return Err(Error::Scale { file, tensor, scale, format });
+        }
+        let d = if place == Place::Blocks { f16::from_f32(ternary.scale) } else { f16::ONE };
+        let tail = i2_s_tail(ternary.scale);
+        let tail = if place == Place::Tail { &tail[..] } else { &[] };
+        let rows = Rows::ternary(&ternary, dtype, held, d, order);
+        let codes = self.write(&rows, &step.name, tail, sink)?;
+        let mut bytes = rows.bytes() + tail.len() as u64;
+        if let Some(name) = scale_name {
+            let stored = match place {
+                Place::WeightScale(class) => scale::stored(class, ternary.scale),
+                _ => ternary.scale,
+            };
+            sink.part(name, &stored.to_le_bytes()).map_err(|e| self.error(e))?;
+            bytes += 4;
+        }
+        Ok(Some(TensorReport {
+            name: step.name.clone(),
+            bytes,
+            scale: ternary.scale,
+            scale_change: scale::relative_change(ternary.scale, held),
+            ternarized: ternary.ternarized,
+            codes,
+            seconds: 0.0,
+        }))
+    }
+
+    fn write(&self, rows: &Rows, name: &str, tail: &[u8], sink: &mut impl Sink) -> Result<[u64; 3], Error> {
+        let codes = rows.write(|part| sink.part(name, part))?.map_err(|e| self.error(e))?;
+        if !tail.is_empty() {
+            sink.part(name, tail).map_err(|e| self.error(e))?;
+        }
+        Ok(codes)
+    }
+}
+
+/// The tensors that a step writes, for a container's header.
+pub(crate) fn written(step: &Step) -> impl Iterator<Item = (&str, TensorType, Vec<usize>)> {
+    let (dtype, scale) = match &step.content {
+        Content::Weights(dtype) => (*dtype, None),
+        Content::Linear { dtype, scale_name } => (*dtype, scale_name.as_deref()),
+    };
+    let tensor = (step.name.as_str(), dtype, step.shape.clone());
+    [tensor].into_iter().chain(scale.map(|name| (name, TensorType::F32, vec![1])))
 }

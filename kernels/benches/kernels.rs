@@ -11,7 +11,8 @@ use std::{hint::black_box, time::Instant};
 
 use b158_kernels::{
     Isa,
-    dense::{self, DenseSlice},
+    dense::{self, DenseSlice, Weights},
+    packing::BlockFormat,
     quantize::Int8Rows,
     ternarize,
     ternary::TernaryMatrix,
@@ -88,18 +89,38 @@ fn main() {
         row("f16", isa, decode, bytes, prefill);
     }
 
+    let wide = numbers(ROWS * COLS);
+    for (name, format) in [("q8_0", BlockFormat::Q8_0), ("q6_k", BlockFormat::Q6K)] {
+        let mut blocks = vec![0; ROWS * format.row_bytes(COLS).expect("whole blocks")];
+        format.quantize(&wide, &mut blocks);
+        let bytes = blocks.len();
+        let copies = vec![blocks; WORKING_SET / bytes];
+        let weights = |i: usize| Weights::Blocks { format, bytes: &copies[i % copies.len()] };
+        for isa in Isa::available() {
+            let n = if isa == Isa::SCALAR { 2 } else { 40 };
+            let decode = best(n, |i| {
+                dense::matmul(isa, weights(i), ROWS, COLS, &x[..COLS], 1, &mut out[..ROWS]);
+            });
+            let prefill = best(n.div_ceil(8), |i| {
+                dense::matmul(isa, weights(i), ROWS, COLS, &x, PREFILL, &mut out);
+            });
+            row(name, isa, decode, bytes, prefill);
+        }
+    }
+    drop(wide);
+
     let w = DenseSlice::F16(&copies[0]);
     let mut codes = vec![0; ROWS * COLS];
-    let convert: Vec<(Isa, f64)> = Isa::available()
-        .into_iter()
-        .map(|isa| {
-            let time = best(5, |_| {
-                let mean = ternarize::absmean(isa, w).expect("finite");
-                ternarize::ternarize(isa, w, mean, &mut codes);
-            });
-            (isa, time)
-        })
-        .collect();
+    let mut schemes = Vec::new();
+    for isa in Isa::available() {
+        let mut time = |name, f: &mut dyn FnMut()| schemes.push((name, isa, best(5, |_| f())));
+        time("absmean", &mut || _ = black_box(ternarize::absmean(isa, w)));
+        time("absmedian", &mut || _ = black_box(ternarize::absmedian(isa, w)));
+        time("ternarize", &mut || ternarize::ternarize(isa, w, 0.5, &mut codes));
+        time("binary", &mut || _ = black_box(ternarize::binary(isa, w, &mut codes)));
+        time("fit", &mut || _ = black_box(ternarize::fit(isa, w, 0.5)));
+    }
+    ternarize::ternarize(Isa::best(), w, 0.5, &mut codes);
     drop(copies);
 
     let matrix = TernaryMatrix::from_codes(ROWS, COLS, &codes);
@@ -114,7 +135,7 @@ fn main() {
         let prefill = best(n.div_ceil(10), |i| copies[i % copies.len()].matmul(isa, 0.1, &many, &mut out));
         row("ternary", isa, decode, bytes, prefill);
     }
-    for (isa, time) in convert {
-        println!("ternarize {isa}: {:.2} GB/s of f16", (2 * ROWS * COLS) as f64 / time / 1e9);
+    for (name, isa, time) in schemes {
+        println!("{name:10} {isa:8} {:6.2} GB/s of f16", (2 * ROWS * COLS) as f64 / time / 1e9);
     }
 }

@@ -1,7 +1,8 @@
 //! Full-precision weights and their product with f32 activations: the FP16 baseline.
 //!
 //! ```text
-//!   out[t][r] = sum over k of w[r][k] * x[t][k]     w: f32, f16 or bf16, widened exactly to f32
+//!   out[t][r] = sum over k of w[r][k] * x[t][k]     w: f32, f16 or bf16, widened exactly to f32,
+//!                                                      or Q8_0 or Q6_K, dequantized to f32
 //! ```
 //!
 //! Every sum follows the rule of the crate page, so a token's result does not depend on how many
@@ -9,8 +10,10 @@
 //! streams the weights past it (bound by memory), several tokens share weights that were widened once
 //! (bound by arithmetic).
 
+mod blocks;
 mod decode;
 mod prefill;
+mod weights;
 
 use half::{bf16, f16};
 
@@ -20,6 +23,7 @@ use crate::{
 };
 
 pub(crate) use decode::dot_rows;
+pub use weights::Weights;
 
 /// A weight's type in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,11 +186,21 @@ fn widen<S: Simd, T: Lane>(s: S, w: &[T], out: &mut [f32]) {
 
 /// `out[t][r] = sum over k of w[r][k] * x[t][k]`, on all threads of the current pool.
 ///
-/// `w` is `[rows, cols]`, `x` `[tokens, cols]`, `out` `[tokens, rows]`, all row-major.
+/// `w` is `[rows, cols]`, `x` `[tokens, cols]`, `out` `[tokens, rows]`, all row-major. Weights in blocks
+/// give the bits that their dequantized values give.
 ///
 /// # Panics
-/// A length does not fit the shape.
-pub fn matmul(isa: Isa, w: DenseSlice, rows: usize, cols: usize, x: &[f32], tokens: usize, out: &mut [f32]) {
+/// A length does not fit the shape, or `cols` is no whole number of blocks.
+pub fn matmul<'a>(
+    isa: Isa,
+    w: impl Into<Weights<'a>>,
+    rows: usize,
+    cols: usize,
+    x: &[f32],
+    tokens: usize,
+    out: &mut [f32],
+) {
+    let w = w.into();
     assert_eq!(rows.checked_mul(cols), Some(w.len()), "weights are [rows, cols]");
     assert_eq!(tokens.checked_mul(cols), Some(x.len()), "activations are [tokens, cols]");
     assert_eq!(tokens.checked_mul(rows), Some(out.len()), "outputs are [tokens, rows]");
@@ -197,11 +211,21 @@ pub fn matmul(isa: Isa, w: DenseSlice, rows: usize, cols: usize, x: &[f32], toke
         out.fill(0.0);
         return;
     }
-    with_slice!(w, w => if tokens == 1 {
-        decode::matmul(isa, w, cols, x, out);
-    } else {
-        prefill::matmul(isa, w, cols, x, out);
-    });
+    match w {
+        Weights::Plain(w) => with_slice!(w, w => if tokens == 1 {
+            decode::matmul(isa, w, cols, x, out);
+        } else {
+            prefill::matmul(isa, prefill::Plain { w, cols }, rows, cols, x, out);
+        }),
+        Weights::Blocks { format, bytes } => {
+            let w = blocks::Rows::new(format, bytes, rows, cols);
+            if tokens == 1 {
+                blocks::matmul(isa, w, x, out);
+            } else {
+                prefill::matmul(isa, w, rows, cols, x, out);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! ```text
 //!  x f32 ──► quantize ──► Int8Rows ──┐
 //!  w f16 ──► ternarize ─► codes ──► TernaryMatrix ──► matmul: additions, then one scale per output
-//!                           └────► packing (TQ1_0, TQ2_0)
+//!                           └────► packing (TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, transformers')
 //!  dense, norm, rope, softmax, attention, activation: f32, written once over `simd`
 //! ```
 //!

@@ -27,6 +27,16 @@ pub enum RopePairs {
     Interleaved,
 }
 
+/// The inverse frequencies theta^(-2i/D) of plain rotary embedding, one for each pair i of D/2.
+///
+/// # Panics
+/// `head_dim` is odd or zero.
+pub fn inverse_frequencies(head_dim: usize, theta: f64) -> Vec<f32> {
+    assert!(head_dim > 0 && head_dim.is_multiple_of(2), "a head of {head_dim} has no pairs");
+    let frequency = |i| (1.0 / libm::pow(theta, (2 * i) as f64 / head_dim as f64)) as f32;
+    (0..head_dim / 2).map(frequency).collect()
+}
+
 /// cos and sin of every position.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
@@ -37,18 +47,16 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The table for positions `0..positions`; 4 bytes per position and element of a head.
+    /// The table for positions `0..positions` of heads with that inverse frequency for each pair; 4
+    /// bytes per position and element of a head.
     ///
     /// # Panics
-    /// `head_dim` is odd or zero.
-    pub fn new(head_dim: usize, theta: f64, positions: usize) -> Self {
-        assert!(head_dim > 0 && head_dim.is_multiple_of(2), "a head of {head_dim} has no pairs");
-        let half = head_dim / 2;
-        let frequencies: Vec<f32> =
-            (0..half).map(|i| (1.0 / libm::pow(theta, (2 * i) as f64 / head_dim as f64)) as f32).collect();
+    /// There are no frequencies.
+    pub fn new(frequencies: &[f32], positions: usize) -> Self {
+        assert!(!frequencies.is_empty(), "a head has at least one pair");
         let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
         let (cos, sin) = angles.map(|a| (libm::cos(a) as f32, libm::sin(a) as f32)).unzip();
-        Self { cos, sin, half }
+        Self { cos, sin, half: frequencies.len() }
     }
 
     /// Positions of the table.
@@ -126,7 +134,7 @@ mod tests {
         #[test]
         fn equals_f64_and_itself(heads in 1..4usize, half in 1..70usize, position in 0..50usize, seed: u64) {
             let head_dim = 2 * half;
-            let table = RopeTable::new(head_dim, 10_000.0, 50);
+            let table = RopeTable::new(&inverse_frequencies(head_dim, 10_000.0), 50);
             let x = Random::new(seed).floats(heads * head_dim, 4.0);
             let mut reference = x.clone();
             table.apply(Isa::SCALAR, position, &mut reference, RopePairs::HalfSplit);
@@ -161,7 +169,7 @@ mod tests {
     #[test]
     fn position_zero_is_the_identity() {
         let mut x = [1.0, 2.0, 3.0, 4.0];
-        RopeTable::new(4, 1e4, 1).apply(Isa::best(), 0, &mut x, RopePairs::HalfSplit);
+        RopeTable::new(&inverse_frequencies(4, 1e4), 1).apply(Isa::best(), 0, &mut x, RopePairs::HalfSplit);
         assert_eq!(x, [1.0, 2.0, 3.0, 4.0]);
     }
 }

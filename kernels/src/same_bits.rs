@@ -7,32 +7,22 @@ use half::{bf16, f16};
 
 use crate::{
     Isa, activation, attention,
-    dense::{DenseSlice, matmul},
+    dense::{DenseSlice, Weights, matmul},
     norm,
+    packing::BlockFormat,
     quantize::Int8Rows,
-    rope::{RopePairs, RopeTable},
+    rope::{RopePairs, RopeTable, inverse_frequencies},
     softmax, ternarize,
     ternary::TernaryMatrix,
-    testing::Random,
+    testing::{Random, fnv1a},
 };
 
-/// FNV-1a, 64 bits.
-struct Digest(u64);
+fn digest(words: impl IntoIterator<Item = u64>) -> u64 {
+    fnv1a(words.into_iter().flat_map(u64::to_le_bytes))
+}
 
-impl Digest {
-    fn of(words: impl IntoIterator<Item = u64>) -> u64 {
-        let mut digest = Self(0xcbf2_9ce4_8422_2325);
-        for word in words {
-            for byte in word.to_le_bytes() {
-                digest.0 = (digest.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-            }
-        }
-        digest.0
-    }
-
-    fn of_floats(x: &[f32]) -> u64 {
-        Self::of(x.iter().map(|x| u64::from(x.to_bits())))
-    }
+fn digest_of_floats(x: &[f32]) -> u64 {
+    digest(x.iter().map(|x| u64::from(x.to_bits())))
 }
 
 /// Dense products of all types, one token and several, and of several panels.
@@ -50,7 +40,26 @@ fn dense(isa: Isa, random: &mut Random) -> u64 {
             all.extend(out);
         }
     }
-    Digest::of_floats(&all)
+    digest_of_floats(&all)
+}
+
+/// Weights in blocks, one token and several: quantization, dequantization and product.
+fn dense_blocks(isa: Isa, random: &mut Random) -> u64 {
+    let (rows, cols, tokens) = (29, 5 * 256, 6);
+    let w = random.floats(rows * cols, 0.1);
+    let x = random.floats(tokens * cols, 3.0);
+    let mut all = Vec::new();
+    for format in BlockFormat::ALL {
+        let mut bytes = vec![0; rows * format.row_bytes(cols).unwrap()];
+        format.quantize(&w, &mut bytes);
+        for tokens in [1, tokens] {
+            let mut out = vec![0.0; tokens * rows];
+            let w = Weights::Blocks { format, bytes: &bytes };
+            matmul(isa, w, rows, cols, &x[..tokens * cols], tokens, &mut out);
+            all.extend(out);
+        }
+    }
+    digest_of_floats(&all)
 }
 
 /// Ternarization, quantization and the ternary product, for one token and for tables.
@@ -65,21 +74,33 @@ fn ternary(isa: Isa, random: &mut Random) -> u64 {
     x.quantize(isa, &random.floats(tokens * cols, 5.0), cols).unwrap();
     let mut out = vec![0.0; tokens * rows];
     matrix.matmul(isa, mean, &x, &mut out);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
+}
+
+/// The other schemes, and the loss of one.
+fn schemes(isa: Isa, random: &mut Random) -> u64 {
+    let w: Vec<f16> = random.floats(45 * 333, 0.04).iter().map(|&w| f16::from_f32(w)).collect();
+    let w = DenseSlice::F16(&w);
+    let mut codes = vec![0; w.len()];
+    let beta = ternarize::binary(isa, w, &mut codes).unwrap();
+    let median = ternarize::absmedian(isa, w).unwrap();
+    let fit = ternarize::fit(isa, w, median);
+    let words = [u64::from(beta.to_bits()), u64::from(median.to_bits()), fit.relative_error.to_bits()];
+    digest(words.into_iter().chain(fit.counts).chain(codes.into_iter().map(|code| code as u64)))
 }
 
 fn rms_norm(isa: Isa, random: &mut Random) -> u64 {
     let (x, weight) = (random.floats(3 * 203, 20.0), random.floats(203, 2.0));
     let mut out = vec![0.0; x.len()];
     norm::rms_norm(isa, &x, &weight, 1e-5, &mut out);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 fn probabilities(isa: Isa, random: &mut Random) -> u64 {
     let mut x = random.floats(1003, 40.0);
     let logs = [softmax::log_sum_exp(isa, &x), softmax::log_probability(isa, &x, 17)];
     softmax::softmax(isa, &mut x);
-    Digest::of(logs.map(f64::to_bits).into_iter().chain([Digest::of_floats(&x)]))
+    digest(logs.map(f64::to_bits).into_iter().chain([digest_of_floats(&x)]))
 }
 
 fn activations(isa: Isa, random: &mut Random) -> u64 {
@@ -88,15 +109,15 @@ fn activations(isa: Isa, random: &mut Random) -> u64 {
     let (silu, relu2) = out.split_at_mut(501);
     activation::silu_mul(isa, &gate, &up, silu);
     activation::relu2_mul(isa, &gate, &up, relu2);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 fn rope(isa: Isa, random: &mut Random) -> u64 {
-    let table = RopeTable::new(100, 500_000.0, 4000);
+    let table = RopeTable::new(&inverse_frequencies(100, 500_000.0), 4000);
     let mut x = random.floats(3 * 100, 4.0);
     table.apply(isa, 3999, &mut x, RopePairs::HalfSplit);
     table.apply(isa, 123, &mut x, RopePairs::Interleaved);
-    Digest::of_floats(&x)
+    digest_of_floats(&x)
 }
 
 fn attend(isa: Isa, random: &mut Random) -> u64 {
@@ -106,14 +127,16 @@ fn attend(isa: Isa, random: &mut Random) -> u64 {
     let (mut scores, mut out) = (Vec::new(), vec![0.0; head_dim]);
     attention::attend(isa, &q, &keys, &values, &mut scores, &mut out);
     out.extend(scores);
-    Digest::of_floats(&out)
+    digest_of_floats(&out)
 }
 
 type Operation = fn(Isa, &mut Random) -> u64;
 
-const EXPECTED: [(&str, Operation, u64); 7] = [
+const EXPECTED: [(&str, Operation, u64); 9] = [
     ("dense", dense, 0x0639_e68f_a455_8f34),
+    ("dense blocks", dense_blocks, 0x9ffa_1d09_6dad_5de5),
     ("ternary", ternary, 0xe2bc_702d_ba52_edce),
+    ("schemes", schemes, 0x8fa8_c73b_0489_d00d),
     ("rms_norm", rms_norm, 0x4a94_5a16_b291_8a6a),
     ("probabilities", probabilities, 0x18ec_b910_92f0_79a5),
     ("activations", activations, 0xc5d2_4785_4a22_9318),

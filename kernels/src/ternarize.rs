@@ -8,6 +8,13 @@
 //! about `code * mean`. As in the reference code, the weight is multiplied by the rounded reciprocal
 //! and ties round to even. The mean is summed in f64 in chunks of fixed length, added in order, and
 //! rounded to f32 once.
+//!
+//! Other schemes: [`absmedian`] gives another scale for the same codes, [`binary`] two codes about the
+//! mean. [`fit`] measures what ternarizing loses.
+
+mod binary;
+mod fit;
+mod median;
 
 use rayon::prelude::*;
 
@@ -15,6 +22,12 @@ use crate::{
     Isa,
     dense::{DenseSlice, with_slice},
     simd::{LANES, Lane, Op, Simd},
+};
+
+pub use self::{
+    binary::binary,
+    fit::{Fit, fit},
+    median::absmedian,
 };
 
 /// Weights that are summed or rounded by one task. Fixed, so that the sum does not depend on the
@@ -57,14 +70,15 @@ pub fn absmean(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
 /// # Errors
 /// The first NaN or infinity.
 pub fn scale(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
-    match only_magnitude(w) {
-        Some(magnitude) if magnitude >= MIN_MEAN && magnitude.is_finite() => Ok(magnitude),
-        _ => absmean(isa, w),
+    match magnitude(w) {
+        Some(magnitude) => Ok(magnitude),
+        None => absmean(isa, w),
     }
 }
 
-/// The magnitude that all weights but zeros have. Few weights of a master are enough to tell.
-fn only_magnitude(w: DenseSlice) -> Option<f32> {
+/// The magnitude that all weights but zeros have, if there is one and it is finite and at least 1e-5:
+/// the scale of weights that are ternary already. Few weights of a master are enough to tell.
+pub fn magnitude(w: DenseSlice) -> Option<f32> {
     let chunks = w.len().div_ceil(CHUNK);
     let magnitudes = |chunk: usize| {
         let range = chunk * CHUNK..w.len().min((chunk + 1) * CHUNK);
@@ -74,7 +88,9 @@ fn only_magnitude(w: DenseSlice) -> Option<f32> {
     };
     let magnitude = (0..chunks).find_map(|chunk| magnitudes(chunk).next())?;
     let same = |chunk| magnitudes(chunk).all(|m| m == magnitude);
-    (same(0) && (1..chunks).into_par_iter().all(same)).then_some(magnitude)
+    let ternary =
+        magnitude >= MIN_MEAN && magnitude.is_finite() && same(0) && (1..chunks).into_par_iter().all(same);
+    ternary.then_some(magnitude)
 }
 
 /// The first NaN or infinity.
@@ -85,7 +101,7 @@ pub fn first_non_finite(w: DenseSlice) -> Option<usize> {
     }))
 }
 
-/// The codes -1, 0 and 1 of finite weights under a scale from [`absmean`].
+/// The codes -1, 0 and 1 of finite weights under a scale from [`absmean`] or [`absmedian`].
 ///
 /// # Panics
 /// `codes` has another length than `w`.
@@ -114,21 +130,33 @@ impl<T: Lane> Op for SumAbs<'_, T> {
         if !tail.is_empty() {
             add_abs(s, s.load_tail(tail), &mut sums);
         }
-        for step in [8, 4, 2, 1] {
-            for j in 0..step {
-                sums[j] += sums[j + step];
-            }
-        }
-        sums[0]
+        fold(sums)
     }
+}
+
+/// The tree of the crate page, in f64.
+#[inline(always)]
+fn fold(mut sums: [f64; LANES]) -> f64 {
+    for step in [8, 4, 2, 1] {
+        for j in 0..step {
+            sums[j] += sums[j + step];
+        }
+    }
+    sums[0]
 }
 
 #[inline(always)]
 fn add_abs<S: Simd>(s: S, w: S::V, sums: &mut [f64; LANES]) {
+    add(s, s.abs(w), sums, |w| w);
+}
+
+/// Adds `f` of each lane to its sum.
+#[inline(always)]
+fn add<S: Simd>(s: S, w: S::V, sums: &mut [f64; LANES], f: impl Fn(f64) -> f64) {
     let mut lanes = [0.0; LANES];
-    s.store(s.abs(w), &mut lanes);
+    s.store(w, &mut lanes);
     for j in 0..LANES {
-        sums[j] += f64::from(lanes[j]);
+        sums[j] += f(f64::from(lanes[j]));
     }
 }
 

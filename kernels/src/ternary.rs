@@ -84,7 +84,8 @@ impl TernaryMatrix {
     /// A matrix of GGUF blocks `[rows, cols]`, and the scale that they share.
     ///
     /// Blocks without a nonzero code may have any scale (llama.cpp writes 0). If all blocks are such,
-    /// the scale is that of the first, or 0 for a matrix without rows.
+    /// the scale is that of the first, or 0 for a matrix without rows. A format whose blocks hold no
+    /// scale has the scale 1.
     ///
     /// # Errors
     /// Bytes that do not fit the shape, are no trits, or whose scales are not finite or differ.

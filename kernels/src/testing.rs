@@ -2,7 +2,15 @@
 
 use crate::{Isa, quantize::Int8Rows};
 
+/// FNV-1a, 64 bits.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes
+        .into_iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 /// xorshift64* (Vigna, arXiv 1402.6246).
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -2,8 +2,10 @@
 
 use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType};
 use b158_kernels::{
-    Isa, dense,
-    packing::{TernaryFormat, hf},
+    Isa,
+    dense::{self, DenseSlice, Weights},
+    norm,
+    packing::hf,
     quantize::{Int8Rows, NonFinite},
     ternarize,
     ternary::TernaryMatrix,
@@ -25,17 +27,15 @@ impl Linear {
     pub(crate) fn load(checkpoint: &Checkpoint, id: TensorId, isa: Isa) -> Result<Self, Error> {
         let tensor = checkpoint.tensor(id)?;
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        let format = match tensor.dtype {
-            TensorType::Tq1_0 => TernaryFormat::Tq1_0,
-            TensorType::Tq2_0 => TernaryFormat::Tq2_0,
-            TensorType::HfPacked => return Self::unpack(checkpoint, id, &tensor),
-            TensorType::F32 | TensorType::F16 | TensorType::Bf16 => {
-                if id.is_linear() && checkpoint.config().ternary_linears {
-                    return Self::ternarize(&tensor, isa);
-                }
-                tensor.dense()?;
-                return Ok(Self::Dense { weight: tensor, rows, cols });
+        if tensor.dtype == TensorType::HfPacked {
+            return Self::unpack(checkpoint, id, &tensor);
+        }
+        let Some(format) = tensor.dtype.ternary() else {
+            if id.is_linear() && checkpoint.config().ternary_linears {
+                return Self::ternarize(&tensor, isa);
             }
+            tensor.weights()?;
+            return Ok(Self::Dense { weight: tensor, rows, cols });
         };
         let (matrix, block_scale) =
             TernaryMatrix::from_packed(format, rows, cols, tensor.bytes()).map_err(|e| Error::Packed {
@@ -43,7 +43,8 @@ impl Linear {
                 tensor: tensor.name.clone(),
                 reason: e.to_string(),
             })?;
-        // Where the file has a scale tensor its block scales are 1, so the product is exact.
+        // Where the file has a scale for the whole tensor its block scales are 1 or absent, so the
+        // product is exact.
         let scale = checkpoint.scale(id)?.map_or(block_scale, |scale| scale * block_scale);
         Ok(Self::Ternary { matrix, scale })
     }
@@ -63,7 +64,15 @@ impl Linear {
 
     fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        let weights = tensor.dense()?;
+        let mut values = Vec::new();
+        let weights = match tensor.weights()? {
+            Weights::Plain(weights) => weights,
+            blocks @ Weights::Blocks { .. } => {
+                values.resize(blocks.len(), 0.0);
+                blocks.to_f32(&mut values);
+                DenseSlice::F32(&values)
+            }
+        };
         let scale = ternarize::scale(isa, weights).map_err(|e| Error::NonFiniteWeight {
             file: tensor.file().to_owned(),
             tensor: tensor.name.clone(),
@@ -74,7 +83,20 @@ impl Linear {
         Ok(Self::Ternary { matrix: TernaryMatrix::from_codes(rows, cols, &codes), scale })
     }
 
-    pub(crate) fn rows(&self) -> usize {
+    /// The product with `x` `[tokens, cols]`; a ternary layer takes it `quantized`.
+    pub(crate) fn multiply(&self, isa: Isa, x: &[f32], quantized: &Int8Rows, out: &mut Vec<f32>) {
+        let tokens = x.len() / self.cols();
+        out.resize(tokens * self.rows(), 0.0);
+        match self {
+            Self::Dense { weight, rows, cols } => {
+                let weight = weight.weights().expect("checked when the layer was loaded");
+                dense::matmul(isa, weight, *rows, *cols, x, tokens, out);
+            }
+            Self::Ternary { matrix, scale } => matrix.matmul(isa, *scale, quantized, out),
+        }
+    }
+
+    fn rows(&self) -> usize {
         match self {
             Self::Dense { rows, .. } => *rows,
             Self::Ternary { matrix, .. } => matrix.rows(),
@@ -101,30 +123,51 @@ impl Linear {
     }
 }
 
-/// Applies several linear layers to the same input, which is quantized once.
-///
-/// `x` is `[tokens, cols]`, each output is resized to `[tokens, rows]`.
-pub(crate) fn apply<const N: usize>(
-    isa: Isa,
-    linears: [&Linear; N],
-    x: &[f32],
-    quantized: &mut Int8Rows,
-    outputs: [&mut Vec<f32>; N],
-) -> Result<(), NonFinite> {
-    let cols = linears[0].cols();
-    let tokens = x.len() / cols;
-    if linears.iter().any(|l| l.is_ternary()) {
-        quantized.quantize(isa, x, cols)?;
-    }
-    for (linear, out) in linears.into_iter().zip(outputs) {
-        out.resize(tokens * linear.rows(), 0.0);
-        match linear {
-            Linear::Dense { weight, rows, cols } => {
-                let weight = weight.dense().expect("checked when the layer was loaded");
-                dense::matmul(isa, weight, *rows, *cols, x, tokens, out);
+/// A linear layer of a block, with the norm of its input that some layouts have inside it.
+pub(crate) struct BlockLinear {
+    pub(crate) linear: Linear,
+    /// `[cols]`, empty if there is none.
+    pub(crate) input_norm: Vec<f32>,
+}
+
+/// The input of linear layers on its way: as it comes, then normalized, then quantized.
+#[derive(Default)]
+pub(crate) struct Inputs {
+    normed: Vec<f32>, // [tokens, cols]
+    pub(crate) quantized: Int8Rows,
+}
+
+impl Inputs {
+    /// Applies several linear layers to the same input, which is quantized once unless each of them
+    /// normalizes it in its own way; `eps` is of those norms.
+    ///
+    /// `x` is `[tokens, cols]`, each output is resized to `[tokens, rows]`.
+    pub(crate) fn apply<const N: usize>(
+        &mut self,
+        isa: Isa,
+        linears: [&BlockLinear; N],
+        eps: f32,
+        x: &[f32],
+        outputs: [&mut Vec<f32>; N],
+    ) -> Result<(), NonFinite> {
+        let mut shared = false;
+        for (BlockLinear { linear, input_norm }, out) in linears.into_iter().zip(outputs) {
+            if input_norm.is_empty() {
+                if linear.is_ternary() && !shared {
+                    self.quantized.quantize(isa, x, linear.cols())?;
+                    shared = true;
+                }
+                linear.multiply(isa, x, &self.quantized, out);
+            } else {
+                self.normed.resize(x.len(), 0.0);
+                norm::rms_norm(isa, x, input_norm, eps, &mut self.normed);
+                if linear.is_ternary() {
+                    self.quantized.quantize(isa, &self.normed, linear.cols())?;
+                    shared = false;
+                }
+                linear.multiply(isa, &self.normed, &self.quantized, out);
             }
-            Linear::Ternary { matrix, scale } => matrix.matmul(isa, *scale, quantized, out),
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use b158_checkpoint::{Checkpoint, LayerTensor, ModelConfig, Tensor, TensorId};
 use b158_kernels::Isa;
 
-use crate::{Error, linear::Linear};
+use crate::{
+    Error,
+    linear::{BlockLinear, Linear},
+};
 
 /// How to load a model.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +27,17 @@ impl Default for LoadOptions {
 
 /// One Transformer block.
 pub(crate) struct Layer {
-    pub(crate) attn_norm: Vec<f32>,     // [hidden]
-    pub(crate) q: Linear,               // [heads * head_dim, hidden]
-    pub(crate) k: Linear,               // [kv_heads * head_dim, hidden]
-    pub(crate) v: Linear,               // [kv_heads * head_dim, hidden]
+    pub(crate) attn_norm: Vec<f32>,     // [hidden], empty if the layout has none
+    pub(crate) q: BlockLinear,          // [heads * head_dim, hidden]
+    pub(crate) k: BlockLinear,          // [kv_heads * head_dim, hidden]
+    pub(crate) v: BlockLinear,          // [kv_heads * head_dim, hidden]
     pub(crate) attn_sub_norm: Vec<f32>, // [heads * head_dim], empty if the architecture has none
-    pub(crate) o: Linear,               // [hidden, heads * head_dim]
-    pub(crate) ffn_norm: Vec<f32>,      // [hidden]
-    pub(crate) gate: Linear,            // [intermediate, hidden]
-    pub(crate) up: Linear,              // [intermediate, hidden]
+    pub(crate) o: BlockLinear,          // [hidden, heads * head_dim]
+    pub(crate) ffn_norm: Vec<f32>,      // [hidden], empty if the layout has none
+    pub(crate) gate: BlockLinear,       // [intermediate, hidden]
+    pub(crate) up: BlockLinear,         // [intermediate, hidden]
     pub(crate) ffn_sub_norm: Vec<f32>,  // [intermediate], empty if the architecture has none
-    pub(crate) down: Linear,            // [hidden, intermediate]
+    pub(crate) down: BlockLinear,       // [hidden, intermediate]
 }
 
 /// A model that is ready to run. It is immutable and shared by all sessions.
@@ -108,6 +111,7 @@ impl Model {
             .iter()
             .map(|l| l.attn_norm.len() + l.attn_sub_norm.len() + l.ffn_norm.len() + l.ffn_sub_norm.len())
             .sum::<usize>()
+            + self.block_linears().map(|l| l.input_norm.len()).sum::<usize>()
             + self.output_norm.len();
         let head = if self.config.tied_embeddings { 0 } else { self.head.bytes() };
         let linears: usize = self.linears().map(Linear::bytes).sum();
@@ -120,26 +124,36 @@ impl Model {
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.block_linears().map(|l| &l.linear)
+    }
+
+    fn block_linears(&self) -> impl Iterator<Item = &BlockLinear> {
         self.layers.iter().flat_map(|l| [&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down])
     }
 }
 
 fn load_layer(checkpoint: &Checkpoint, index: usize, isa: Isa) -> Result<Layer, Error> {
+    let config = checkpoint.config();
     let id = |kind| TensorId::Layer { index, kind };
-    let linear = |kind| Linear::load(checkpoint, id(kind), isa);
-    let norm = |kind| vector(checkpoint, id(kind));
-    let sub_norm = |kind| if checkpoint.config().sub_norms { norm(kind) } else { Ok(Vec::new()) };
+    let norm = |kind, exists| if exists { vector(checkpoint, id(kind)) } else { Ok(Vec::new()) };
+    let linear = |kind: LayerTensor| {
+        let input_norm = kind.input_norm().filter(|_| config.linear_norm_eps.is_some());
+        Ok::<_, Error>(BlockLinear {
+            linear: Linear::load(checkpoint, id(kind), isa)?,
+            input_norm: input_norm.map_or(Ok(Vec::new()), |kind| norm(kind, true))?,
+        })
+    };
     Ok(Layer {
-        attn_norm: norm(LayerTensor::AttnNorm)?,
+        attn_norm: norm(LayerTensor::AttnNorm, config.block_norms)?,
         q: linear(LayerTensor::AttnQ)?,
         k: linear(LayerTensor::AttnK)?,
         v: linear(LayerTensor::AttnV)?,
-        attn_sub_norm: sub_norm(LayerTensor::AttnSubNorm)?,
+        attn_sub_norm: norm(LayerTensor::AttnSubNorm, config.sub_norms)?,
         o: linear(LayerTensor::AttnOutput)?,
-        ffn_norm: norm(LayerTensor::FfnNorm)?,
+        ffn_norm: norm(LayerTensor::FfnNorm, config.block_norms)?,
         gate: linear(LayerTensor::FfnGate)?,
         up: linear(LayerTensor::FfnUp)?,
-        ffn_sub_norm: sub_norm(LayerTensor::FfnSubNorm)?,
+        ffn_sub_norm: norm(LayerTensor::FfnSubNorm, config.sub_norms)?,
         down: linear(LayerTensor::FfnDown)?,
     })
 }

@@ -1,11 +1,11 @@
 //! One sequence: its key-value cache and the forward pass.
 
 use b158_checkpoint::Activation;
-use b158_kernels::{activation, attention, norm, quantize::Int8Rows, rope::RopeTable};
+use b158_kernels::{Isa, activation, attention, norm, rope::RopeTable};
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use crate::{Error, Model, kv_cache::KvCache, linear, model::Layer};
+use crate::{Error, Model, kv_cache::KvCache, linear::Inputs, model::Layer};
 
 /// Tokens of one pass through the layers. It bounds the scratch memory of a long prompt and, since no
 /// result depends on it, nothing else.
@@ -37,7 +37,7 @@ struct Scratch {
     up: Vec<f32>,        // [tokens, intermediate]
     inner: Vec<f32>,     // sub-norms: [tokens, heads * head_dim] or [tokens, intermediate]
     out: Vec<f32>,       // [tokens, hidden]
-    quantized: Int8Rows,
+    inputs: Inputs,
 }
 
 impl<'m> Session<'m> {
@@ -56,7 +56,7 @@ impl<'m> Session<'m> {
         }
         let c = &model.config;
         let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim);
-        let rope = RopeTable::new(c.head_dim, c.rope_theta, 0);
+        let rope = RopeTable::new(&c.rope_frequencies(), 0);
         Ok(Self { model, cache, rope, len: 0, capacity, scratch: Scratch::default() })
     }
 
@@ -153,10 +153,9 @@ impl<'m> Session<'m> {
     /// Makes the rotary table long enough for `positions`.
     fn reach(&mut self, positions: usize) {
         if positions > self.rope.positions() {
-            let c = &self.model.config;
             // Doubling: decoding token by token must not build a table each time.
             let positions = positions.next_power_of_two().min(self.capacity);
-            self.rope = RopeTable::new(c.head_dim, c.rope_theta, positions);
+            self.rope = RopeTable::new(&self.model.config.rope_frequencies(), positions);
         }
     }
 
@@ -174,11 +173,11 @@ impl<'m> Session<'m> {
     /// x = rows of the embedding
     fn embed(&mut self, tokens: &[u32]) -> Result<(), Error> {
         let hidden = self.model.config.hidden_size;
-        let embedding = self.model.embedding.dense()?;
+        let embedding = self.model.embedding.weights()?;
         self.scratch.x.resize(tokens.len() * hidden, 0.0);
         for (&token, row) in tokens.iter().zip(self.scratch.x.chunks_exact_mut(hidden)) {
-            let start = token as usize * hidden;
-            embedding.range(start..start + hidden).to_f32(row);
+            let token = token as usize;
+            embedding.rows(token..token + 1, hidden).to_f32(row);
         }
         Ok(())
     }
@@ -189,15 +188,13 @@ impl<'m> Session<'m> {
         let (isa, c, s) = (model.isa, &model.config, &mut self.scratch);
         let (head_dim, q_width, kv_width) = (c.head_dim, c.heads * c.head_dim, c.kv_heads * c.head_dim);
 
-        norm::rms_norm(isa, &s.x, &layer.attn_norm, c.norm_eps, resized(&mut s.h, s.x.len()));
-        linear::apply(
-            isa,
-            [&layer.q, &layer.k, &layer.v],
-            &s.h,
-            &mut s.quantized,
-            [&mut s.q, &mut s.k, &mut s.v],
-        )
-        .map_err(|e| model.non_finite(index, "attention input", start + e.row))?;
+        let linear_eps = c.linear_norm_eps.unwrap_or_default();
+
+        let h = normalized(isa, &s.x, &layer.attn_norm, c.norm_eps, &mut s.h);
+        let outputs = [&mut s.q, &mut s.k, &mut s.v];
+        s.inputs
+            .apply(isa, [&layer.q, &layer.k, &layer.v], linear_eps, h, outputs)
+            .map_err(|e| model.non_finite(index, "attention input", start + e.row))?;
         for t in 0..tokens {
             let q = &mut s.q[t * q_width..(t + 1) * q_width];
             let k = &mut s.k[t * kv_width..(t + 1) * kv_width];
@@ -216,19 +213,9 @@ impl<'m> Session<'m> {
             },
         );
 
-        let mixed = if layer.attn_sub_norm.is_empty() {
-            &s.attention
-        } else {
-            norm::rms_norm(
-                isa,
-                &s.attention,
-                &layer.attn_sub_norm,
-                c.norm_eps,
-                resized(&mut s.inner, s.attention.len()),
-            );
-            &s.inner
-        };
-        linear::apply(isa, [&layer.o], mixed, &mut s.quantized, [&mut s.out])
+        let mixed = normalized(isa, &s.attention, &layer.attn_sub_norm, c.norm_eps, &mut s.inner);
+        s.inputs
+            .apply(isa, [&layer.o], linear_eps, mixed, [&mut s.out])
             .map_err(|e| model.non_finite(index, "attention output", start + e.row))?;
         add(&mut s.x, &s.out);
         Ok(())
@@ -239,27 +226,21 @@ impl<'m> Session<'m> {
         let (model, start) = (self.model, self.len);
         let (isa, c, s) = (model.isa, &model.config, &mut self.scratch);
 
-        norm::rms_norm(isa, &s.x, &layer.ffn_norm, c.norm_eps, resized(&mut s.h, s.x.len()));
-        linear::apply(isa, [&layer.gate, &layer.up], &s.h, &mut s.quantized, [&mut s.gate, &mut s.up])
+        let linear_eps = c.linear_norm_eps.unwrap_or_default();
+
+        let h = normalized(isa, &s.x, &layer.ffn_norm, c.norm_eps, &mut s.h);
+        let outputs = [&mut s.gate, &mut s.up];
+        s.inputs
+            .apply(isa, [&layer.gate, &layer.up], linear_eps, h, outputs)
             .map_err(|e| model.non_finite(index, "feed-forward input", start + e.row))?;
         let inner = resized(&mut s.inner, s.gate.len());
         match c.activation {
             Activation::Silu => activation::silu_mul(isa, &s.gate, &s.up, inner),
             Activation::Relu2 => activation::relu2_mul(isa, &s.gate, &s.up, inner),
         }
-        let mixed = if layer.ffn_sub_norm.is_empty() {
-            &s.inner
-        } else {
-            norm::rms_norm(
-                isa,
-                &s.inner,
-                &layer.ffn_sub_norm,
-                c.norm_eps,
-                resized(&mut s.gate, s.inner.len()),
-            );
-            &s.gate
-        };
-        linear::apply(isa, [&layer.down], mixed, &mut s.quantized, [&mut s.out])
+        let mixed = normalized(isa, &s.inner, &layer.ffn_sub_norm, c.norm_eps, &mut s.gate);
+        s.inputs
+            .apply(isa, [&layer.down], linear_eps, mixed, [&mut s.out])
             .map_err(|e| model.non_finite(index, "feed-forward output", start + e.row))?;
         add(&mut s.x, &s.out);
         Ok(())
@@ -271,8 +252,8 @@ impl<'m> Session<'m> {
         let c = &model.config;
         let x = &s.x[from * c.hidden_size..to * c.hidden_size];
         norm::rms_norm(model.isa, x, &model.output_norm, c.norm_eps, resized(&mut s.h, x.len()));
-        linear::apply(model.isa, [&model.head], &s.h, &mut s.quantized, [&mut s.out])
-            .map_err(|e| model.non_finite(c.layers, "output head", self.len + from + e.row))?;
+        // The head is in full precision.
+        model.head.multiply(model.isa, &s.h, &s.inputs.quantized, &mut s.out);
         if let Some(bad) = s.out.iter().position(|l| !l.is_finite()) {
             return Err(model.non_finite(c.layers, "output head", self.len + from + bad / c.vocab_size));
         }
@@ -295,6 +276,15 @@ fn resized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     buffer
 }
 
+/// The norm of `x` `[tokens, weight.len()]`, or `x` itself where there is none (no weights).
+fn normalized<'a>(isa: Isa, x: &'a [f32], weight: &[f32], eps: f32, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+    if weight.is_empty() {
+        return x;
+    }
+    norm::rms_norm(isa, x, weight, eps, resized(buffer, x.len()));
+    buffer
+}
+
 fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
@@ -306,7 +296,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use b158_checkpoint::Checkpoint;
-    use b158_kernels::Isa;
+    use b158_kernels::quantize::Int8Rows;
     use safetensors::SafeTensors;
 
     use super::*;
@@ -356,11 +346,11 @@ mod tests {
             session.attention(0, &model.layers[0], ids.len()).unwrap();
             quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
             expect("self_attn.q_proj", &quantized, 0);
-            expect("self_attn.o_proj", &session.scratch.quantized, 1);
+            expect("self_attn.o_proj", &session.scratch.inputs.quantized, 1);
             session.feed_forward(0, &model.layers[0]).unwrap();
             quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
             expect("mlp.gate_proj", &quantized, 1);
-            expect("mlp.down_proj", &session.scratch.quantized, 1);
+            expect("mlp.down_proj", &session.scratch.inputs.quantized, 1);
         }
     }
 }

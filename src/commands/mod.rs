@@ -1,9 +1,11 @@
 //! One file for each verb.
 
+pub mod batch;
 pub mod bench;
 pub mod compare;
 pub mod convert;
 pub mod eval;
+pub mod inspect;
 pub mod logits;
 pub mod reproduce;
 pub mod run;

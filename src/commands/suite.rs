@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use b158_checkpoint::Checkpoint;
-use b158_convert::{Format, Options, Scheme};
+use b158_convert::{Format, Options};
 use b158_datasets::DataSource;
 use b158_eval::{EvalOptions, Progress, RunnerModel, Suite, SuiteResults, Task, evaluate};
 use b158_kernels::Isa;
@@ -36,8 +36,11 @@ pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Res
         };
         let format: Format =
             format.parse().with_context(|| format!("{}: model `{name}`", suite_file.display()))?;
-        let options = Options { format, scheme: Scheme::Absmean, isa };
-        let path = folder.join(format!("{name}.{format}.gguf"));
+        let options = Options::new(format, isa);
+        let path = folder.join(match format {
+            Format::HuggingFace => format!("{name}.{format}"),
+            _ => format!("{name}.{format}.gguf"),
+        });
         create_folder(folder)?;
         let checkpoint = Checkpoint::open(&source)?;
         convert(&checkpoint, &path, &options)?;

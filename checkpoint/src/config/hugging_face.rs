@@ -7,25 +7,43 @@
 //! ```
 //!
 //! What transformers would do differently and this workspace cannot do is refused by name: biases,
-//! scaled rotary embeddings, quantization other than BitNet's.
+//! the rarer kinds of scaled rotary embeddings, quantization other than BitNet's.
+//!
+//! `use_rms_norm` in `quantization_config` gives every linear layer a norm of its own
+//! (`<layer>.rms_norm.weight`). Our own key `b158_block_norms`: false says that the norms before
+//! attention and feed-forward network are left out then; transformers, which knows no such layout, has
+//! weights of one there, and a norm after a norm changes next to nothing.
 
 use std::path::Path;
 
 use b158_kernels::rope::RopePairs;
 use serde_json::{Map, Value};
 
-use super::{Activation, Architecture, ModelConfig};
+use super::{Activation, Architecture, ModelConfig, RopeScaling};
 use crate::{Error, error::printable};
 
 /// How the scales of packed weights are meant (`linear_class` in transformers' `BitNetQuantConfig`).
 /// The two are each other's inverse, and nothing else in a checkpoint tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ScaleConvention {
+pub enum ScaleConvention {
     /// `autobitlinear`: the product is multiplied by `weight_scale`.
     Multiply,
     /// `bitlinear`, the default: the product is divided by `weight_scale`.
     Divide,
 }
+
+impl ScaleConvention {
+    /// The name in `linear_class` of config.json.
+    pub fn linear_class(self) -> &'static str {
+        match self {
+            Self::Multiply => "autobitlinear",
+            Self::Divide => "bitlinear",
+        }
+    }
+}
+
+/// Our own key: whether there are norms before attention and before the feed-forward network.
+pub(crate) const BLOCK_NORMS: &str = "b158_block_norms";
 
 /// See [`ModelConfig::from_json`]; with the convention of packed weights, if they are packed.
 pub(crate) fn parse(file: &Path, json: &[u8]) -> Result<(ModelConfig, Option<ScaleConvention>), Error> {
@@ -51,6 +69,7 @@ pub(crate) fn parse(file: &Path, json: &[u8]) -> Result<(ModelConfig, Option<Sca
         }
     };
     let quantization = quantization(&keys)?;
+    let (rope_theta, rope_scaling) = rope(&keys, architecture)?;
     let mut config = ModelConfig {
         architecture,
         hidden_size,
@@ -62,30 +81,30 @@ pub(crate) fn parse(file: &Path, json: &[u8]) -> Result<(ModelConfig, Option<Sca
         vocab_size: keys.required_size("vocab_size")?,
         context_length: keys.required_size("max_position_embeddings")?,
         norm_eps: keys.float("rms_norm_eps")?.ok_or_else(|| Error::missing_key(file, "rms_norm_eps"))? as f32,
-        rope_theta: rope_theta(&keys, architecture)?,
+        rope_theta,
+        rope_scaling,
         rope_pairs: RopePairs::HalfSplit,
         activation: activation(&keys, architecture)?,
         tied_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(false),
+        block_norms: keys.flag(BLOCK_NORMS)?.unwrap_or(true),
         sub_norms: is_bitnet,
+        linear_norm_eps: quantization.as_ref().and_then(|q| q.norm_eps),
         ternary_linears: quantization.is_some() || is_bitnet,
         bos_token: keys.token("bos_token_id")?,
         eos_tokens: keys.tokens("eos_token_id")?,
     };
     config.normalize_eos();
     config.validate(file)?;
-    let packed = match quantization {
-        Some(Quantization::Packed(convention)) => Some(convention),
-        Some(Quantization::Master) | None => None,
-    };
-    Ok((config, packed))
+    Ok((config, quantization.and_then(|q| q.packed)))
 }
 
 /// What the quantization entries say about the linear layers.
-enum Quantization {
-    /// Full-precision weights, ternary when they run.
-    Master,
-    /// Four codes a byte.
-    Packed(ScaleConvention),
+struct Quantization {
+    /// Four codes a byte, with scales of that convention; else full-precision weights that become
+    /// ternary when they run.
+    packed: Option<ScaleConvention>,
+    /// See [`ModelConfig::linear_norm_eps`].
+    norm_eps: Option<f32>,
 }
 
 /// The ending tokens of generation_config.json.
@@ -128,22 +147,18 @@ fn activation(keys: &Keys, architecture: Architecture) -> Result<Activation, Err
         .ok_or_else(|| keys.bad("hidden_act", "supported are \"silu\" and \"relu2\""))
 }
 
-/// The base of the rotary frequencies, after making sure that nothing scales them.
-fn rope_theta(keys: &Keys, architecture: Architecture) -> Result<f64, Error> {
+/// The base of the rotary frequencies and how they are scaled.
+fn rope(keys: &Keys, architecture: Architecture) -> Result<(f64, RopeScaling), Error> {
     let mut theta = keys.float("rope_theta")?;
-    for key in ["rope_scaling", "rope_parameters"] {
+    let mut scaling = RopeScaling::None;
+    // Where both are given, transformers 5 takes the older one.
+    for key in ["rope_parameters", "rope_scaling"] {
         let Some(value) = keys.get(key) else { continue };
         let Some(object) = value.as_object() else {
             return Err(keys.bad(key, "it must be null or an object"));
         };
         let rope = Keys { file: keys.file, object };
-        let kind = rope.get("rope_type").or_else(|| rope.get("type"));
-        // `rope_scaling` without a type would be an error in transformers; `rope_parameters` has a default.
-        let known = kind.map_or(key == "rope_parameters", |kind| kind == "default");
-        if !known {
-            let feature = format!("`{key}` of type {}", kind.map_or("(none)".into(), brief));
-            return Err(Error::unsupported(keys.file, feature, "use a model with plain rotary embeddings"));
-        }
+        scaling = rope_scaling(keys, key, &rope)?;
         theta = rope.float("rope_theta")?.or(theta);
         if rope.float("partial_rotary_factor")?.is_some_and(|f| f != 1.0) {
             return Err(Error::unsupported(
@@ -154,7 +169,33 @@ fn rope_theta(keys: &Keys, architecture: Architecture) -> Result<f64, Error> {
         }
     }
     // The defaults of BitNetConfig and LlamaConfig.
-    Ok(theta.unwrap_or(if architecture == Architecture::BitNet2B4T { 500_000.0 } else { 10_000.0 }))
+    let default = if architecture == Architecture::BitNet2B4T { 500_000.0 } else { 10_000.0 };
+    Ok((theta.unwrap_or(default), scaling))
+}
+
+fn rope_scaling(keys: &Keys, key: &str, rope: &Keys) -> Result<RopeScaling, Error> {
+    let float =
+        |name: &str| rope.float(name)?.ok_or_else(|| Error::missing_key(keys.file, format!("{key}.{name}")));
+    let kind = rope.get("rope_type").or_else(|| rope.get("type"));
+    match kind.map(Value::as_str) {
+        Some(Some("default")) => Ok(RopeScaling::None),
+        Some(Some("linear")) => Ok(RopeScaling::Linear { factor: float("factor")? }),
+        Some(Some("llama3")) => Ok(RopeScaling::Llama3 {
+            factor: float("factor")?,
+            low_freq_factor: float("low_freq_factor")?,
+            high_freq_factor: float("high_freq_factor")?,
+            original_context: rope.size("original_max_position_embeddings")?.ok_or_else(|| {
+                Error::missing_key(keys.file, format!("{key}.original_max_position_embeddings"))
+            })?,
+        }),
+        // `rope_scaling` without a type would be an error in transformers; `rope_parameters` has a default.
+        None if key == "rope_parameters" => Ok(RopeScaling::None),
+        _ => Err(Error::unsupported(
+            keys.file,
+            format!("`{key}` of type {}", kind.map_or("(none)".into(), brief)),
+            "use a model with rotary embeddings that are plain or scaled by `linear` or `llama3`",
+        )),
+    }
 }
 
 /// The quantization entries, if there are any.
@@ -174,9 +215,18 @@ fn quantization(keys: &Keys) -> Result<Option<Quantization>, Error> {
         let feature = format!("the quantization method {}", method.map_or("(none)".into(), brief));
         return Err(Error::unsupported(keys.file, feature, "use the model's full-precision checkpoint"));
     }
-    // Offline is transformers' default: the weights are packed, four codes a byte.
-    if quantization.get("quantization_mode").is_some_and(|mode| mode == "online") {
-        return Ok(Some(Quantization::Master));
+    let norm_eps = match quantization.flag("use_rms_norm")? {
+        // transformers' default.
+        Some(true) => Some(quantization.float("rms_norm_eps")?.unwrap_or(1e-6) as f32),
+        _ => None,
+    };
+    match quantization.get("quantization_mode").map(Value::as_str) {
+        Some(Some("online")) => return Ok(Some(Quantization { packed: None, norm_eps })),
+        // transformers' default: the weights are packed, four codes a byte.
+        None | Some(Some("offline")) => {}
+        Some(_) => {
+            return Err(quantization.bad("quantization_mode", "it must be \"online\" or \"offline\""));
+        }
     }
     let convention = match quantization.get("linear_class").map(Value::as_str) {
         None | Some(Some("bitlinear")) => ScaleConvention::Divide,
@@ -185,7 +235,7 @@ fn quantization(keys: &Keys) -> Result<Option<Quantization>, Error> {
             return Err(quantization.bad("linear_class", "it must be \"bitlinear\" or \"autobitlinear\""));
         }
     };
-    Ok(Some(Quantization::Packed(convention)))
+    Ok(Some(Quantization { packed: Some(convention), norm_eps }))
 }
 
 /// A value on one line, cut to a length that fits a message.
@@ -288,15 +338,54 @@ mod tests {
     }
 
     #[test]
-    fn scaled_rope_is_refused() {
-        for changes in [
-            json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
-            json!({"rope_scaling": {"factor": 2.0}}),
-            json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}}),
-            json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
+    fn scaled_rope_in_old_and_new_keys() {
+        let scaling = |changes: Value| parse_with(&changes).unwrap().rope_scaling;
+        let linear = RopeScaling::Linear { factor: 2.0 };
+        assert_eq!(scaling(json!({"rope_scaling": {"type": "linear", "factor": 2.0}})), linear);
+        assert_eq!(scaling(json!({"rope_scaling": {"rope_type": "linear", "factor": 2}})), linear);
+        let llama3 = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192,
+        };
+        let keys = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192, "rope_theta": 5e5});
+        assert_eq!(scaling(json!({ "rope_scaling": keys })), llama3);
+        let config = parse_with(&json!({ "rope_parameters": keys })).unwrap();
+        assert_eq!((config.rope_scaling, config.rope_theta), (llama3, 5e5));
+    }
+
+    #[test]
+    fn what_scaled_rope_lacks_is_an_error() {
+        for (changes, text) in [
+            (json!({"rope_scaling": {"factor": 2.0}}), "`rope_scaling` of type (none)"),
+            (json!({"rope_scaling": {"type": "dynamic", "factor": 2.0}}), "\"dynamic\""),
+            (json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}), "\"yarn\""),
+            (json!({"rope_scaling": {"type": "longrope", "factor": 2.0}}), "\"longrope\""),
+            (json!({"rope_scaling": {"type": "linear"}}), "`rope_scaling.factor` is missing"),
+            (json!({"rope_scaling": {"type": "linear", "factor": -1.0}}), "positive"),
+            (json!({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}), "low_freq_factor"),
+            (json!({"rope_parameters": {"partial_rotary_factor": 0.5}}), "partial_rotary_factor"),
         ] {
-            assert!(matches!(parse_with(&changes), Err(Error::Unsupported { .. })));
+            let error = parse_with(&changes).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn norms_inside_linear_layers() {
+        let with = |quantization: Value| {
+            let mut all = json!({"quant_method": "bitnet", "quantization_mode": "online"});
+            all.as_object_mut().unwrap().extend(quantization.as_object().unwrap().clone());
+            parse_with(&json!({ "quantization_config": all })).unwrap()
+        };
+        assert_eq!(with(json!({})).linear_norm_eps, None);
+        assert_eq!(with(json!({"use_rms_norm": false})).linear_norm_eps, None);
+        let config = with(json!({"use_rms_norm": true}));
+        assert_eq!((config.linear_norm_eps, config.block_norms), (Some(1e-6), true));
+        assert_eq!(with(json!({"use_rms_norm": true, "rms_norm_eps": 1e-5})).linear_norm_eps, Some(1e-5));
+        assert!(parse_with(&json!({ BLOCK_NORMS: false })).is_err());
     }
 
     #[test]

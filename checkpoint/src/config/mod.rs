@@ -1,11 +1,16 @@
 //! A model's shape and constants, whatever file they come from.
 //!
 //! [`ModelConfig`] holds what inference needs and nothing else. `hugging_face` reads it from
-//! config.json; [`crate::gguf::metadata`] reads it from, and writes it to, a GGUF file.
+//! config.json and `to_json` writes it there; [`crate::gguf::metadata`] reads it from, and writes it to,
+//! a GGUF file.
 
 mod hugging_face;
+mod rope;
+mod to_json;
 
-pub(crate) use hugging_face::{ScaleConvention, parse as parse_hugging_face};
+pub use hugging_face::ScaleConvention;
+pub(crate) use hugging_face::parse as parse_hugging_face;
+pub use rope::RopeScaling;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -36,14 +41,6 @@ impl Architecture {
             Self::BitNet1bitLlm => "BitnetForCausalLM",
         }
     }
-
-    /// `general.architecture` of a GGUF file.
-    pub fn gguf_name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::BitNet2B4T | Self::BitNet1bitLlm => "bitnet",
-        }
-    }
 }
 
 /// The feed-forward network's activation.
@@ -72,6 +69,7 @@ impl Activation {
 
 /// A model's shape and constants. Sizes are in elements.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of a layout")]
 pub struct ModelConfig {
     /// The layout.
     pub architecture: Architecture,
@@ -95,14 +93,22 @@ pub struct ModelConfig {
     pub norm_eps: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How the rotary frequencies are stretched for a longer context.
+    pub rope_scaling: RopeScaling,
     /// Which rows of the query and key projections turn together.
     pub rope_pairs: RopePairs,
     /// The feed-forward network's activation.
     pub activation: Activation,
     /// Whether the output head is the embedding.
     pub tied_embeddings: bool,
+    /// Whether there are norms before attention and before the feed-forward network. Without them,
+    /// the linear layers have norms of their own.
+    pub block_norms: bool,
     /// Whether there are norms before the output and down projections.
     pub sub_norms: bool,
+    /// What the norms inside the linear layers add to the mean square, where every linear layer
+    /// normalizes its own input (BitLinear of the paper's training tips); `None` if they do not.
+    pub linear_norm_eps: Option<f32>,
     /// Whether the linear layers are BitLinear (ternary weights, int8 activations): a b1.58 master
     /// in full precision, or packed.
     pub ternary_linears: bool,
@@ -118,7 +124,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// Not JSON, missing keys, values outside their range, and every feature that would change the
-    /// results if it were ignored (biases, rotary scaling, foreign quantization).
+    /// results if it were ignored (biases, foreign quantization, most kinds of rotary scaling).
     pub fn from_json(file: &Path, json: &[u8]) -> Result<Self, Error> {
         hugging_face::parse(file, json).map(|(config, _)| config)
     }
@@ -187,15 +193,23 @@ impl ModelConfig {
                 "a matrix of that size cannot be addressed",
             );
         }
-        if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
-            return bad(
-                "rms_norm_eps",
-                self.norm_eps.to_string(),
-                "it must be a finite number of at least 0",
-            );
+        for eps in [self.norm_eps].into_iter().chain(self.linear_norm_eps) {
+            if !(eps.is_finite() && eps >= 0.0) {
+                return bad("rms_norm_eps", eps.to_string(), "it must be a finite number of at least 0");
+            }
+        }
+        if !self.block_norms && self.linear_norm_eps.is_none() {
+            return bad("block_norms", "false".into(), "only norms inside the linear layers replace them");
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             return bad("rope_theta", self.rope_theta.to_string(), "it must be a finite number above 0");
+        }
+        if !self.rope_scaling.is_valid() {
+            return bad(
+                "rope_scaling",
+                format!("{:?}", self.rope_scaling),
+                "its numbers must be positive, and low_freq_factor below high_freq_factor",
+            );
         }
         Ok(())
     }
@@ -219,10 +233,13 @@ pub(crate) mod tests {
             context_length: 64,
             norm_eps: 1e-5,
             rope_theta: 10000.0,
+            rope_scaling: RopeScaling::None,
             rope_pairs: RopePairs::HalfSplit,
             activation: Activation::Silu,
             tied_embeddings: false,
+            block_norms: true,
             sub_norms: false,
+            linear_norm_eps: None,
             ternary_linears: false,
             bos_token: Some(1),
             eos_tokens: vec![2],
@@ -243,5 +260,8 @@ pub(crate) mod tests {
         assert!(check(|c| (c.vocab_size, c.hidden_size) = (u32::MAX as usize, u32::MAX as usize)).is_err());
         assert!(check(|c| c.norm_eps = f32::NAN).is_err());
         assert!(check(|c| c.rope_theta = 0.0).is_err());
+        assert!(check(|c| c.rope_scaling = RopeScaling::Linear { factor: 0.0 }).is_err());
+        assert!(check(|c| c.block_norms = false).is_err());
+        assert!(check(|c| (c.block_norms, c.linear_norm_eps) = (false, Some(1e-6))).is_ok());
     }
 }

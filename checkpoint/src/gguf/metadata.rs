@@ -1,19 +1,18 @@
 //! A model's config as llama.cpp's metadata keys.
 //!
 //! ```text
-//! general.architecture          llama | bitnet        general.file_type   0 F32, 1 F16, 32 BF16,
-//! {arch}.block_count            layers                                    36 TQ1_0, 37 TQ2_0
+//! general.architecture          llama | bitnet | bitnet-b1.58 | bitnet-25 | b158-* (ours)
+//!                                                     general.file_type   see `file_type`
+//! {arch}.block_count            layers
 //! {arch}.context_length
 //! {arch}.embedding_length       hidden_size
 //! {arch}.feed_forward_length    intermediate_size
-//! {arch}.hidden_activation      silu | relu2          (llama.cpp reads it for `bitnet`)
+//! {arch}.hidden_activation      silu | relu2          (llama.cpp's key, which it reads elsewhere only)
 //! {arch}.attention.*            head_count, head_count_kv, key_length, value_length,
 //!                               layer_norm_rms_epsilon
 //! {arch}.rope.*                 freq_base, dimension_count
 //! {arch}.vocab_size
-//! tokenizer.huggingface.json    the whole tokenizer.json
-//! tokenizer.ggml.*              bos_token_id, eos_token_id
-//! tokenizer.chat_template
+//! tokenizer.*                   see [`super::tokenizer`]; here bos_token_id, eos_token_id
 //! b158.*                        what llama.cpp has no key for
 //! ```
 //!
@@ -23,8 +22,14 @@ use std::path::Path;
 
 use b158_kernels::rope::RopePairs;
 
-use super::{Array, Gguf, Value};
-use crate::{Activation, Architecture, Error, ModelConfig, TensorId, TensorType, error::printable};
+use super::{
+    Array, Gguf, Value, rope,
+    tokenizer::{BOS_TOKEN, EOS_TOKEN, EOT_TOKEN},
+};
+use crate::{
+    Activation, Architecture, Error, ModelConfig, OpenOptions, RopeScaling, TensorId, TensorType,
+    error::printable,
+};
 
 /// Metadata for [`super::GgufPlan`]: keys and values in the order of the file.
 pub type Metadata = Vec<(String, Value<'static>)>;
@@ -32,13 +37,16 @@ pub type Metadata = Vec<(String, Value<'static>)>;
 /// `GGML_QNT_VERSION` of the block layouts that we write.
 const QUANTIZATION_VERSION: u32 = 2;
 
-const TOKENIZER_JSON: &str = "tokenizer.huggingface.json";
-const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
-const BOS_TOKEN: &str = "tokenizer.ggml.bos_token_id";
-const EOS_TOKEN: &str = "tokenizer.ggml.eos_token_id";
-const EOT_TOKEN: &str = "tokenizer.ggml.eot_token_id";
 /// The class name in config.json: llama.cpp calls both BitNets `bitnet`.
 const CLASS: &str = "b158.architecture";
+/// The rotary base of BitNet b1.58 2B4T; 1bitLLM's models have llama.cpp's default.
+const BASE_OF_2B4T: f64 = 500_000.0;
+/// What the norms inside the linear layers add to the mean square; absent if there are none.
+const LINEAR_NORM_EPS: &str = "b158.linear_norm_eps";
+/// Whether there are norms before attention and feed-forward network; absent if so.
+const BLOCK_NORMS: &str = "b158.block_norms";
+/// Before the name of an architecture: its linear layers have norms, which no other program would apply.
+const OWN: &str = "b158-";
 /// Whether the linear layers are BitLinear, also while they are stored in full precision.
 pub(crate) const TERNARY_LINEARS: &str = "b158.ternary_linears";
 /// All ending tokens, where there is not exactly one.
@@ -53,30 +61,66 @@ pub struct Description<'a> {
     pub name: &'a str,
     /// The type of the linear layers; becomes `general.file_type`.
     pub linears: TensorType,
-    /// The whole tokenizer.json.
-    pub tokenizer_json: Option<&'a str>,
-    /// The chat template (Jinja).
-    pub chat_template: Option<&'a str>,
+    /// `tokenizer.*`, as [`super::tokenizer::to_gguf`] makes it.
+    pub tokenizer: Metadata,
     /// Where the model comes from and how it was made; appended as it is.
     pub provenance: Metadata,
 }
 
-/// `general.file_type`: llama.cpp's `llama_ftype`.
+/// Which of two orders the codes of I2_S tensors are in: `x86` or `arm`.
+const I2_S_INTERLEAVE: &str = "b158.i2_s.interleave";
+
+/// `general.file_type`: llama.cpp's `llama_ftype`, for I2_S bitnet.cpp's, where 40 is taken twice.
 fn file_type(linears: TensorType) -> u32 {
     match linears {
         TensorType::F32 => 0,
         TensorType::F16 => 1,
+        TensorType::Q8_0 => 7,
+        TensorType::Q6K => 18,
         TensorType::Bf16 => 32,
         TensorType::Tq1_0 => 36,
         TensorType::Tq2_0 => 37,
+        TensorType::Q1_0 | TensorType::I2sX86 | TensorType::I2sArm => 40,
+        TensorType::Q2_0 => 41,
         // No type of GGUF files: `LLAMA_FTYPE_GUESSED`.
         TensorType::HfPacked => 1024,
     }
 }
 
+/// Which rows of the query and key projections a GGUF file with that model pairs: see
+/// [`crate::rope_permutation`].
+pub fn rope_pairs(config: &ModelConfig) -> RopePairs {
+    pairs(&architecture_name(config))
+}
+
+/// llama.cpp's architecture `llama` pairs neighbours, its BitNets and our own ones as Hugging Face does.
+fn pairs(architecture: &str) -> RopePairs {
+    if architecture == "llama" { RopePairs::Interleaved } else { RopePairs::HalfSplit }
+}
+
+/// `general.architecture` of a file with that model: the graph of llama.cpp or bitnet.cpp that computes
+/// it, or a name that makes both refuse it rather than compute something else.
+///
+/// ```text
+/// llama          SiLU, no sub-norms           llama.cpp, bitnet.cpp
+/// bitnet         SiLU, sub-norms              llama.cpp, bitnet.cpp
+/// bitnet-b1.58   squared ReLU, sub-norms      bitnet.cpp
+/// b158-...       anything else
+/// ```
+fn architecture_name(config: &ModelConfig) -> String {
+    let own = config.linear_norm_eps.is_some();
+    match (config.architecture, config.activation) {
+        (Architecture::Llama, Activation::Silu) if !own => "llama".to_owned(),
+        (Architecture::Llama, _) => format!("{OWN}llama"),
+        (_, Activation::Silu) if !own => "bitnet".to_owned(),
+        (_, Activation::Relu2) if !own => "bitnet-b1.58".to_owned(),
+        _ => format!("{OWN}bitnet"),
+    }
+}
+
 /// The metadata of a file with that model. Linear layers of a packed type make it ternary.
 pub fn to_gguf(config: &ModelConfig, description: Description<'_>) -> Metadata {
-    let arch = config.architecture.gguf_name();
+    let arch = &architecture_name(config)[..];
     let mut out = Metadata::new();
     let mut put = |key: &str, value: Value<'static>| out.push((key.replace("{arch}", arch), value));
     // `ModelConfig::validate` keeps sizes below 2^32.
@@ -100,47 +144,53 @@ pub fn to_gguf(config: &ModelConfig, description: Description<'_>) -> Metadata {
     put("{arch}.rope.dimension_count", size(config.head_dim));
     put("{arch}.vocab_size", size(config.vocab_size));
 
-    if let Some(json) = description.tokenizer_json {
-        put(TOKENIZER_JSON, json.into());
-    }
-    if let Some(id) = config.bos_token {
-        put(BOS_TOKEN, Value::U32(id));
-    }
-    if let Some(&id) = config.eos_tokens.first() {
-        put(EOS_TOKEN, Value::U32(id));
-    }
-    if let Some(template) = description.chat_template {
-        put(CHAT_TEMPLATE, template.into());
+    for (key, value) in description.tokenizer {
+        put(&key, value);
     }
 
     put(CLASS, config.architecture.hugging_face_name().into());
     let ternary = config.ternary_linears || description.linears.ternary().is_some();
     put(TERNARY_LINEARS, Value::Bool(ternary));
+    match description.linears {
+        TensorType::I2sX86 => put(I2_S_INTERLEAVE, "x86".into()),
+        TensorType::I2sArm => put(I2_S_INTERLEAVE, "arm".into()),
+        _ => {}
+    }
     if config.eos_tokens.len() > 1 {
         put(EOS_TOKENS, Value::Array(Array::from_u32s(&config.eos_tokens)));
     }
     if f64::from(config.rope_theta as f32) != config.rope_theta {
         put(ROPE_THETA, Value::F64(config.rope_theta));
     }
+    if let Some(eps) = config.linear_norm_eps {
+        put(LINEAR_NORM_EPS, Value::F32(eps));
+        put(BLOCK_NORMS, Value::Bool(config.block_norms));
+    }
+    rope::to_gguf(config.rope_scaling, arch, &mut out);
     out.extend(description.provenance);
     out
 }
 
-/// The config of the model in that file; `file` is for messages only.
+/// The config of the model in the file of these bytes; `file` is for messages only.
 ///
 /// # Errors
-/// An architecture other than `llama` and `bitnet`, missing or impossible values, and every feature
-/// that would change the results if it were ignored.
-pub fn from_gguf(file: &Path, gguf: &Gguf<'_>) -> Result<ModelConfig, Error> {
+/// An architecture of another family, missing or impossible values, and every feature that would
+/// change the results if it were ignored.
+pub fn from_gguf(
+    file: &Path,
+    gguf: &Gguf<'_>,
+    bytes: &[u8],
+    options: &OpenOptions,
+) -> Result<ModelConfig, Error> {
     let arch = Keys { file, gguf, arch: "" }.text("general.architecture")?;
     let arch = arch.ok_or_else(|| Error::missing_key(file, "general.architecture"))?;
-    if !Architecture::ALL.iter().any(|a| a.gguf_name() == arch) {
+    let Some(family) = Family::of(arch) else {
         return Err(Error::UnknownArchitecture {
             file: file.to_owned(),
             found: printable(arch),
-            supported: "llama and bitnet",
+            supported: "llama, bitnet, bitnet-b1.58 and bitnet-25",
         });
-    }
+    };
     let keys = Keys { file, gguf, arch };
     refuse_unsupported(&keys)?;
 
@@ -160,7 +210,7 @@ pub fn from_gguf(file: &Path, gguf: &Gguf<'_>) -> Result<ModelConfig, Error> {
         // llama.cpp's default.
         None => keys.float("{arch}.rope.freq_base")?.unwrap_or(10_000.0),
     };
-    let (architecture, activation) = architecture(&keys, rope_theta)?;
+    let (architecture, activation) = architecture(&keys, family, rope_theta, options)?;
     let is_bitnet = architecture != Architecture::Llama;
     let vocab_size = match keys.size("{arch}.vocab_size")? {
         Some(n) => n,
@@ -178,10 +228,13 @@ pub fn from_gguf(file: &Path, gguf: &Gguf<'_>) -> Result<ModelConfig, Error> {
         context_length: keys.required_size("{arch}.context_length")?,
         norm_eps: keys.required_float("{arch}.attention.layer_norm_rms_epsilon")? as f32,
         rope_theta,
-        rope_pairs: if is_bitnet { RopePairs::HalfSplit } else { RopePairs::Interleaved },
+        rope_scaling: RopeScaling::None,
+        rope_pairs: pairs(arch),
         activation,
         tied_embeddings: gguf.tensor(&TensorId::OutputHead.gguf_name()).is_none(),
+        block_norms: keys.flag(BLOCK_NORMS)?.unwrap_or(true),
         sub_norms: is_bitnet,
+        linear_norm_eps: linear_norm_eps(&keys)?,
         ternary_linears: match keys.flag(TERNARY_LINEARS)? {
             Some(ternary) => ternary,
             None => is_bitnet || has_packed_layers(gguf),
@@ -190,18 +243,31 @@ pub fn from_gguf(file: &Path, gguf: &Gguf<'_>) -> Result<ModelConfig, Error> {
         eos_tokens: eos_tokens(&keys)?,
     };
     config.normalize_eos();
+    // Before the frequencies, which need a valid head.
+    config.validate(file)?;
+    config.rope_scaling = rope::from_gguf(&keys, bytes, &config)?;
     config.validate(file)?;
     Ok(config)
 }
 
-/// The whole tokenizer.json, if the file has it.
-pub fn tokenizer_json<'g>(gguf: &'g Gguf<'_>) -> Option<&'g str> {
-    gguf.get(TOKENIZER_JSON)?.as_str()
+/// Whether the file says that its I2_S tensors are in the order for ARM.
+pub(super) fn i2_s_is_arm(file: &Path, metadata: &[(&str, Value)]) -> Result<bool, Error> {
+    let value = metadata.iter().find(|(key, _)| *key == I2_S_INTERLEAVE).map(|(_, value)| value);
+    match value.map(Value::as_str) {
+        None | Some(Some("x86")) => Ok(false),
+        Some(Some("arm")) => Ok(true),
+        Some(_) => Err(Error::BadValue {
+            file: file.to_owned(),
+            key: I2_S_INTERLEAVE.to_owned(),
+            value: printable(&format!("{value:?}")),
+            valid: "it must be \"x86\" or \"arm\"",
+        }),
+    }
 }
 
-/// The chat template (Jinja), if the file has one.
-pub fn chat_template<'g>(gguf: &'g Gguf<'_>) -> Option<&'g str> {
-    gguf.get(CHAT_TEMPLATE)?.as_str()
+/// Whether the file says in which order its I2_S tensors are.
+pub(crate) fn says_interleave(gguf: &Gguf) -> bool {
+    gguf.get(I2_S_INTERLEAVE).is_some()
 }
 
 /// What llama.cpp would act on and this workspace cannot.
@@ -210,16 +276,6 @@ fn refuse_unsupported(keys: &Keys) -> Result<(), Error> {
         let feature = format!("`{}`", keys.full(key));
         Err(Error::unsupported(keys.file, feature, hint))
     };
-    let scaling = keys.text("{arch}.rope.scaling.type")?;
-    // llama.cpp's converter writes `linear` with factor 1 for BitNet, which scales nothing.
-    let factor = keys.float("{arch}.rope.scaling.factor")?.unwrap_or(1.0);
-    if !matches!(scaling, None | Some("none" | "linear")) || factor != 1.0 {
-        return refuse("{arch}.rope.scaling.type", "use a model with plain rotary embeddings");
-    }
-    if keys.gguf.tensor("rope_freqs.weight").is_some() {
-        let feature = "the tensor `rope_freqs.weight` (scaled rotary embeddings)";
-        return Err(Error::unsupported(keys.file, feature, "use a model with plain rotary embeddings"));
-    }
     if keys.size("{arch}.expert_count")?.is_some_and(|n| n > 0) {
         return refuse("{arch}.expert_count", "use a model without mixture of experts");
     }
@@ -234,25 +290,74 @@ fn refuse_unsupported(keys: &Keys) -> Result<(), Error> {
     Ok(())
 }
 
-/// Which BitNet it is. Files of llama.cpp's converter do not say; before it wrote the activation,
-/// the rotary base was what told the two published families apart (2B4T: 500000, 1bitLLM: 10000).
-fn architecture(keys: &Keys, rope_theta: f64) -> Result<(Architecture, Activation), Error> {
-    let activation = match keys.text("{arch}.hidden_activation")? {
-        None if keys.arch == "bitnet" && rope_theta == 500_000.0 => Activation::Relu2,
-        None => Activation::Silu,
-        Some(name) => Activation::from_name(name)
+/// What `general.architecture` says about the model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Llama,
+    /// llama.cpp's `bitnet`: SiLU, but its converter gives the name to 2B4T as well.
+    BitNet,
+    /// bitnet.cpp's architectures for 2B4T: one graph, with squared ReLU.
+    BitNet2B4T,
+}
+
+impl Family {
+    fn of(architecture: &str) -> Option<Self> {
+        match architecture.strip_prefix(OWN).unwrap_or(architecture) {
+            "llama" => Some(Self::Llama),
+            "bitnet" => Some(Self::BitNet),
+            "bitnet-b1.58" | "bitnet-25" => Some(Self::BitNet2B4T),
+            _ => None,
+        }
+    }
+
+    fn has(self, architecture: Architecture) -> bool {
+        (self == Self::Llama) == (architecture == Architecture::Llama)
+    }
+}
+
+/// The layout and its activation: by our own key or, in files of others, by what the architecture
+/// stands for in the programs that run it.
+fn architecture(
+    keys: &Keys,
+    family: Family,
+    rope_theta: f64,
+    options: &OpenOptions,
+) -> Result<(Architecture, Activation), Error> {
+    let activation = match (keys.text("{arch}.hidden_activation")?, family) {
+        (Some(name), _) => Activation::from_name(name)
             .ok_or_else(|| keys.bad("{arch}.hidden_activation", "supported are \"silu\" and \"relu2\""))?,
+        (None, Family::Llama) => Activation::Silu,
+        (None, Family::BitNet2B4T) => Activation::Relu2,
+        (None, Family::BitNet) => match options.activation {
+            Some(activation) => activation,
+            // What llama.cpp runs there. 2B4T has squared ReLU and this base, and no key says so.
+            None if rope_theta != BASE_OF_2B4T => Activation::Silu,
+            None => {
+                let (file, key) = (keys.file.to_owned(), keys.full("{arch}.hidden_activation"));
+                return Err(Error::UnknownActivation { file, key });
+            }
+        },
     };
-    let architecture = match keys.text(CLASS)? {
-        Some(class) => Architecture::ALL
+    let architecture = match (keys.text(CLASS)?, family) {
+        (Some(class), _) => Architecture::ALL
             .into_iter()
-            .find(|a| a.hugging_face_name() == class && a.gguf_name() == keys.arch)
+            .find(|a| a.hugging_face_name() == class && family.has(*a))
             .ok_or_else(|| keys.bad(CLASS, "it must be a class that belongs to general.architecture"))?,
-        None if keys.arch == "llama" => Architecture::Llama,
-        None if activation == Activation::Relu2 => Architecture::BitNet2B4T,
-        None => Architecture::BitNet1bitLlm,
+        (None, Family::Llama) => Architecture::Llama,
+        (None, _) if activation == Activation::Relu2 => Architecture::BitNet2B4T,
+        (None, _) => Architecture::BitNet1bitLlm,
     };
     Ok((architecture, activation))
+}
+
+/// See [`ModelConfig::linear_norm_eps`]; an architecture of ours must say it.
+fn linear_norm_eps(keys: &Keys) -> Result<Option<f32>, Error> {
+    let eps = if keys.arch.starts_with(OWN) {
+        Some(keys.required_float(LINEAR_NORM_EPS)?)
+    } else {
+        keys.float(LINEAR_NORM_EPS)?
+    };
+    Ok(eps.map(|eps| eps as f32))
 }
 
 fn embedding_rows(keys: &Keys) -> Result<usize, Error> {
@@ -263,7 +368,7 @@ fn embedding_rows(keys: &Keys) -> Result<usize, Error> {
 
 fn has_packed_layers(gguf: &Gguf) -> bool {
     let is_packed = |dtype: TensorType| dtype.ternary().is_some();
-    gguf.tensors.iter().any(|t| t.name.starts_with("blk.") && t.tensor_type().is_some_and(is_packed))
+    gguf.tensors.iter().any(|t| t.name.starts_with("blk.") && t.dtype.is_some_and(is_packed))
 }
 
 fn eos_tokens(keys: &Keys) -> Result<Vec<u32>, Error> {
@@ -277,14 +382,14 @@ fn eos_tokens(keys: &Keys) -> Result<Vec<u32>, Error> {
 }
 
 /// Typed access to metadata; `{arch}` in a key stands for the architecture.
-struct Keys<'a> {
-    file: &'a Path,
-    gguf: &'a Gguf<'a>,
+pub(super) struct Keys<'a> {
+    pub(super) file: &'a Path,
+    pub(super) gguf: &'a Gguf<'a>,
     arch: &'a str,
 }
 
 impl<'a> Keys<'a> {
-    fn full(&self, key: &str) -> String {
+    pub(super) fn full(&self, key: &str) -> String {
         key.replace("{arch}", self.arch)
     }
 
@@ -292,7 +397,7 @@ impl<'a> Keys<'a> {
         self.gguf.get(&self.full(key))
     }
 
-    fn bad(&self, key: &str, valid: &'static str) -> Error {
+    pub(super) fn bad(&self, key: &str, valid: &'static str) -> Error {
         let value = match self.get(key) {
             Some(Value::String(s)) => format!("\"{}\"", printable(s)),
             Some(value) => printable(&format!("{value:?}")),
@@ -310,19 +415,19 @@ impl<'a> Keys<'a> {
         self.get(key).map(|value| read(value).ok_or_else(|| self.bad(key, valid))).transpose()
     }
 
-    fn size(&self, key: &str) -> Result<Option<usize>, Error> {
+    pub(super) fn size(&self, key: &str) -> Result<Option<usize>, Error> {
         self.typed(key, "it must be a whole number", |v| v.as_u64()?.try_into().ok())
     }
 
-    fn required_size(&self, key: &str) -> Result<usize, Error> {
+    pub(super) fn required_size(&self, key: &str) -> Result<usize, Error> {
         self.size(key)?.ok_or_else(|| Error::missing_key(self.file, self.full(key)))
     }
 
-    fn float(&self, key: &str) -> Result<Option<f64>, Error> {
+    pub(super) fn float(&self, key: &str) -> Result<Option<f64>, Error> {
         self.typed(key, "it must be a floating-point number", Value::as_f64)
     }
 
-    fn required_float(&self, key: &str) -> Result<f64, Error> {
+    pub(super) fn required_float(&self, key: &str) -> Result<f64, Error> {
         self.float(key)?.ok_or_else(|| Error::missing_key(self.file, self.full(key)))
     }
 
@@ -330,7 +435,7 @@ impl<'a> Keys<'a> {
         self.typed(key, "it must be true or false", Value::as_bool)
     }
 
-    fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, Error> {
         self.typed(key, "it must be a string", Value::as_str)
     }
 

@@ -16,22 +16,38 @@
 //!   count that the file claims.
 //! - [`GgufPlan`] and [`GgufDataWriter`] write: first the whole header, then one tensor after the
 //!   other, so that a model of any size streams through.
-//! - [`metadata`] translates between [`crate::ModelConfig`] and llama.cpp's keys.
+//! - [`metadata`] translates between [`crate::ModelConfig`] and llama.cpp's keys, [`tokenizer`]
+//!   between a tokenizer.json and those of vocabularies.
 
 pub mod metadata;
 mod read;
+mod rope;
+pub mod tokenizer;
+mod types;
 mod value;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::tensor::TensorInfo;
 pub use read::{Gguf, TensorEntry};
+pub use rope::ROPE_FREQS;
 pub use value::{Array, Value, ValueType};
-pub use write::{GgufDataWriter, GgufPlan, TensorInfo};
+pub use write::{GgufDataWriter, GgufPlan};
 
 /// Tensor data starts at multiples of this many bytes unless `general.alignment` says otherwise.
 pub const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// What bitnet.cpp has behind the codes of a tensor of type I2_S: the scale, then zeros.
+pub fn i2_s_tail(scale: f32) -> [u8; I2_S_TAIL_BYTES] {
+    let mut tail = [0; I2_S_TAIL_BYTES];
+    tail[..4].copy_from_slice(&scale.to_le_bytes());
+    tail
+}
+
+/// The length of that tail.
+pub(crate) const I2_S_TAIL_BYTES: usize = 32;
 
 const MAGIC: &[u8; 4] = b"GGUF";
 /// ggml's `GGML_MAX_DIMS`.

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{Array, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, Value, ValueType};
+use super::{
+    Array, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, Value, ValueType, metadata,
+    types::{foreign_name, is_ambiguous},
+};
 use crate::{Error, TensorType, error::printable};
 
 /// The header of a GGUF file; strings borrow from the file's bytes.
@@ -16,6 +19,7 @@ pub struct Gguf<'a> {
     pub tensors: Vec<TensorEntry<'a>>,
     /// Where tensor data starts, in bytes from the start of the file.
     pub data_offset: u64,
+    file_len: u64,
 }
 
 /// One tensor of the header.
@@ -25,6 +29,8 @@ pub struct TensorEntry<'a> {
     pub name: &'a str,
     /// The type's number, known or not.
     pub type_id: u32,
+    /// The type, if it is one that models are read from.
+    pub dtype: Option<TensorType>,
     /// Row-major: GGUF's sizes in reverse.
     pub shape: Vec<usize>,
     /// Where the data starts, in bytes from the start of the file.
@@ -32,9 +38,19 @@ pub struct TensorEntry<'a> {
 }
 
 impl TensorEntry<'_> {
-    /// The type, if it is one that models are read from.
-    pub fn tensor_type(&self) -> Option<TensorType> {
-        TensorType::from_gguf_id(self.type_id)
+    fn elements(&self) -> u64 {
+        // No overflow: checked when the shape was read.
+        self.shape.iter().map(|&size| size as u64).product()
+    }
+
+    /// What messages call the type; `bytes` is what the tensor takes in the file.
+    fn type_name(&self, bytes: u64) -> String {
+        match self.dtype {
+            Some(dtype) => dtype.name().to_owned(),
+            None => {
+                format!("{} (number {})", foreign_name(self.type_id, self.elements(), bytes), self.type_id)
+            }
+        }
     }
 }
 
@@ -47,7 +63,7 @@ impl<'a> Gguf<'a> {
     /// Everything that breaks the format's rules: a cut file, counts beyond the file's size,
     /// duplicate names, tensors that overlap or leave the file.
     pub fn parse(file: &Path, bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor { file, bytes, position: 0 };
+        let mut cursor = Cursor { file, bytes, position: 0, strings: 0 };
         if cursor.take(4, "the magic number")? != MAGIC {
             return Err(Error::malformed(file, "the file does not start with `GGUF`"));
         }
@@ -57,6 +73,12 @@ impl<'a> Gguf<'a> {
         }
         let tensor_count = cursor.count(MIN_TENSOR_BYTES, "the list of tensors")?;
         let entry_count = cursor.count(MIN_ENTRY_BYTES, "the metadata")?;
+        if tensor_count.max(entry_count) > MAX_ITEMS {
+            let reason = format!(
+                "it has {tensor_count} tensors and {entry_count} metadata entries; at most {MAX_ITEMS} are allowed"
+            );
+            return Err(Error::malformed(file, reason));
+        }
 
         let metadata = read_metadata(&mut cursor, entry_count)?;
         let alignment = alignment(file, &metadata)?;
@@ -75,13 +97,23 @@ impl<'a> Gguf<'a> {
             }
             tensor.offset = tensor.offset.saturating_add(data_offset);
         }
-        check_extents(file, &tensors, bytes.len() as u64)?;
-        Ok(Self { version, metadata, tensors, data_offset })
+        let arm = metadata::i2_s_is_arm(file, &metadata)?;
+        for tensor in tensors.iter_mut().filter(|t| arm && t.dtype == Some(TensorType::I2sX86)) {
+            tensor.dtype = Some(TensorType::I2sArm);
+        }
+        check_extents(file, &tensors, bytes.len() as u64, alignment)?;
+        Ok(Self { version, metadata, tensors, data_offset, file_len: bytes.len() as u64 })
     }
 
     /// The value of a metadata key.
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         self.metadata.iter().find(|(k, _)| *k == key).map(|(_, value)| value)
+    }
+
+    /// The type of a tensor as a message calls it, whether models are read from it or not.
+    pub(crate) fn type_name(&self, tensor: &TensorEntry) -> String {
+        let next = self.tensors.iter().map(|t| t.offset).filter(|&start| start > tensor.offset).min();
+        tensor.type_name(next.unwrap_or(self.file_len) - tensor.offset)
     }
 
     /// The tensor with that name.
@@ -94,6 +126,12 @@ impl<'a> Gguf<'a> {
 const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
 /// Length of an empty name, number of dimensions, type, offset.
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
+/// Metadata entries, or tensors: published files have hundreds. Each takes a few hundred bytes at most.
+const MAX_ITEMS: u64 = 1 << 16;
+/// Metadata and list of tensors together; the longest vocabularies take a tenth of that.
+const MAX_HEADER_BYTES: usize = 1 << 27;
+/// Elements of arrays of strings: the largest vocabulary has half a million merges.
+const MAX_STRINGS: u64 = 1 << 21;
 /// Larger ones would only waste space; the limit keeps sums of offsets far from overflow.
 const MAX_ALIGNMENT: u64 = 1 << 20;
 
@@ -164,18 +202,20 @@ fn read_tensors<'a>(cursor: &mut Cursor<'a, '_>, count: u64) -> Result<Vec<Tenso
             let file = cursor.file.to_owned();
             return Err(Error::Duplicate { file, what: "tensor", name: printable(name) });
         }
-        tensors.push(TensorEntry { name, type_id, shape, offset });
+        let dtype = TensorType::from_gguf_id(type_id);
+        tensors.push(TensorEntry { name, type_id, dtype, shape, offset });
     }
     Ok(tensors)
 }
 
-/// Every tensor lies inside the file, and no two share a byte.
-fn check_extents(file: &Path, tensors: &[TensorEntry], file_len: u64) -> Result<(), Error> {
+/// Every tensor lies inside the file, no two share a byte, and a type whose number is ambiguous takes
+/// as many bytes as it must.
+fn check_extents(file: &Path, tensors: &[TensorEntry], file_len: u64, alignment: u64) -> Result<(), Error> {
     let mut extents = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let name = printable(tensor.name);
         // Where a tensor of unknown type ends is unknown: only its start is checked.
-        let len = match tensor.tensor_type() {
+        let len = match tensor.dtype {
             Some(dtype) => dtype.byte_len(&tensor.shape).ok_or_else(|| {
                 let reason =
                     format!("tensor `{name}`: the shape {:?} does not fit the type {dtype}", tensor.shape);
@@ -188,13 +228,25 @@ fn check_extents(file: &Path, tensors: &[TensorEntry], file_len: u64) -> Result<
             let part = format!("tensor `{name}`");
             return Err(Error::Truncated { file: file.to_owned(), part, needed: end, actual: file_len });
         }
-        extents.push((tensor.offset, end, tensor.name));
+        extents.push((tensor.offset, end, tensor));
     }
-    extents.sort_unstable();
+    extents.sort_unstable_by_key(|&(start, end, tensor)| (start, end, tensor.name));
     for pair in extents.windows(2) {
-        let ((_, end, first), (start, _, second)) = (pair[0], pair[1]);
+        let ((begin, end, first), (start, _, second)) = (pair[0], pair[1]);
         if start < end {
-            let reason = format!("the tensors `{}` and `{}` overlap", printable(first), printable(second));
+            let (first, second) = (printable(first.name), printable(second.name));
+            let reason = format!("the tensors `{first}` and `{second}` overlap");
+            return Err(Error::malformed(file, reason));
+        }
+        if first.dtype.is_some() && is_ambiguous(first.type_id) && start - end >= alignment {
+            let reason = format!(
+                "tensor `{}` takes {} bytes, but the type {} of that shape has {}; the number {} of its type means something else to the program that wrote the file",
+                printable(first.name),
+                start - begin,
+                first.type_name(0),
+                end - begin,
+                first.type_id
+            );
             return Err(Error::malformed(file, reason));
         }
     }
@@ -206,6 +258,8 @@ struct Cursor<'a, 'f> {
     file: &'f Path,
     bytes: &'a [u8],
     position: usize,
+    /// Elements of arrays of strings so far.
+    strings: u64,
 }
 
 impl<'a> Cursor<'a, '_> {
@@ -221,6 +275,12 @@ impl<'a> Cursor<'a, '_> {
             });
         };
         self.position += bytes.len();
+        if self.position > MAX_HEADER_BYTES {
+            return Err(Error::malformed(
+                self.file,
+                format!("the header is longer than {MAX_HEADER_BYTES} bytes"),
+            ));
+        }
         Ok(bytes)
     }
 
@@ -282,19 +342,21 @@ impl<'a> Cursor<'a, '_> {
         }
         let len = self.count(element.size().unwrap_or(8) as u64, part)?;
         let start = self.position;
-        match element.size() {
+        if let Some(size) = element.size() {
             // No overflow: `count` compared the product with the file's size.
-            Some(size) => {
-                let bytes = self.take(len * size as u64, part)?;
-                if element == ValueType::Bool && bytes.iter().any(|&b| b > 1) {
-                    let reason = format!("{part} has a truth value other than 0 and 1");
-                    return Err(Error::malformed(self.file, reason));
-                }
+            let bytes = self.take(len * size as u64, part)?;
+            if element == ValueType::Bool && bytes.iter().any(|&b| b > 1) {
+                let reason = format!("{part} has a truth value other than 0 and 1");
+                return Err(Error::malformed(self.file, reason));
             }
-            None => {
-                for _ in 0..len {
-                    self.string(part)?;
-                }
+        } else {
+            self.strings = self.strings.saturating_add(len);
+            if self.strings > MAX_STRINGS {
+                let reason = format!("{part}: more than {MAX_STRINGS} strings in arrays");
+                return Err(Error::malformed(self.file, reason));
+            }
+            for _ in 0..len {
+                self.string(part)?;
             }
         }
         Ok(Array { element, len, bytes: self.bytes[start..self.position].into() })

@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::{Array, Gguf, GgufDataWriter, GgufPlan, MAGIC, TensorInfo, Value, value::encode_string};
+use crate::OpenOptions;
 use crate::{Error, TensorType};
 
 fn parse(bytes: &[u8]) -> Result<Gguf<'_>, Error> {
@@ -95,10 +96,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(gguf.version, 3);
     assert_eq!(gguf.get("a.number"), Some(&Value::U32(7)));
     for ((info, data), entry) in tensors.iter().zip(&data).zip(&gguf.tensors) {
-        assert_eq!(
-            (entry.name, entry.tensor_type(), &entry.shape),
-            (&info.name[..], Some(info.dtype), &info.shape)
-        );
+        assert_eq!((entry.name, entry.dtype, &entry.shape), (&info.name[..], Some(info.dtype), &info.shape));
         assert!(entry.offset.is_multiple_of(32));
         assert_eq!(&file[entry.offset as usize..][..data.len()], data);
     }
@@ -184,10 +182,29 @@ fn rules_of_the_tensors() {
 
 #[test]
 fn unknown_types_keep_their_number() {
-    let raw = Raw::new(2, 1, 0).tensor("t", &[32, 2], 14, 32).data(64);
+    let raw = Raw::new(2, 1, 0).tensor("t", &[32, 2], 12, 32).data(64);
     let gguf = parse(&raw.0).unwrap();
-    assert_eq!((gguf.tensors[0].type_id, gguf.tensors[0].tensor_type()), (14, None));
+    assert_eq!((gguf.tensors[0].type_id, gguf.tensors[0].dtype), (12, None));
     assert_eq!(gguf.tensors[0].shape, [2, 32]);
+}
+
+#[test]
+fn a_number_that_means_something_else_takes_other_bytes() {
+    // 512 weights of Q2_0 are 144 bytes, of Q1_0 72, of I2_S 160.
+    let file = |type_id, span: u64| {
+        let raw = Raw::new(3, 2, 0).tensor("t", &[512], type_id, 0).tensor("u", &[8], 0, span);
+        raw.data(span as usize + 32)
+    };
+    for (type_id, dtype, span) in
+        [(42, TensorType::Q2_0, 160), (41, TensorType::Q1_0, 96), (36, TensorType::I2sX86, 160)]
+    {
+        assert_eq!(parse(&file(type_id, span).0).unwrap().tensors[0].dtype, Some(dtype));
+        let error = file(type_id, span + 32).error();
+        assert!(error.contains("means something else"), "{error}");
+        assert!(parse(&file(type_id, span - 32).0).is_err());
+    }
+    // Types of one meaning may have gaps behind them.
+    assert!(parse(&file(8, 1024).0).is_ok());
 }
 
 fn any_value() -> impl Strategy<Value = Value<'static>> {
@@ -219,7 +236,7 @@ proptest! {
     ) {
         let metadata: Vec<_> = values.into_iter().enumerate().map(|(i, v)| (format!("key.{i}"), v)).collect();
         let tensors: Vec<_> = tensors.into_iter().enumerate().map(|(i, (dtype, mut shape))| {
-            if dtype.ternary().is_some() {
+            if dtype.dense().is_none() {
                 *shape.last_mut().unwrap() *= 256;
             }
             TensorInfo { name: format!("tensor.{i}"), dtype, shape }
@@ -253,7 +270,7 @@ proptest! {
             for tensor in &gguf.tensors {
                 prop_assert!(tensor.offset <= file.len() as u64);
             }
-            let _ = super::metadata::from_gguf(Path::new("model.gguf"), &gguf);
+            let _ = super::metadata::from_gguf(Path::new("model.gguf"), &gguf, &file, &OpenOptions::default());
         }
     }
 

@@ -243,6 +243,18 @@ impl Array<'_> {
         Array { element: ValueType::U32, len: numbers.len() as u64, bytes: bytes.into() }
     }
 
+    /// An array of signed numbers.
+    pub fn from_i32s(numbers: &[i32]) -> Array<'static> {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        Array { element: ValueType::I32, len: numbers.len() as u64, bytes: bytes.into() }
+    }
+
+    /// An array of scores.
+    pub fn from_f32s(numbers: &[f32]) -> Array<'static> {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        Array { element: ValueType::F32, len: numbers.len() as u64, bytes: bytes.into() }
+    }
+
     /// The elements' type.
     pub fn element_type(&self) -> ValueType {
         self.element

@@ -6,21 +6,10 @@ use std::{
 };
 
 use super::{DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_NAME_BYTES, Value, value::encode_string};
-use crate::{Error, TensorType};
+use crate::{Error, TensorInfo, tensor::Progress};
 
 const VERSION: u32 = 3;
 const PADDING: [u8; DEFAULT_ALIGNMENT as usize] = [0; DEFAULT_ALIGNMENT as usize];
-
-/// A tensor to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The tensor's name, at most 63 bytes.
-    pub name: String,
-    /// The element type.
-    pub dtype: TensorType,
-    /// Row-major, `[rows, cols]` for a matrix; at most four dimensions.
-    pub shape: Vec<usize>,
-}
 
 /// Everything about a file but the tensors' data; the same plan always gives the same bytes.
 #[derive(Clone, Debug)]
@@ -36,7 +25,7 @@ impl GgufPlan {
     /// [`Error::Write`] on duplicate keys or names, names that are too long for ggml, shapes that do
     /// not fit their type, and a `general.alignment` other than the default.
     pub fn new(metadata: &[(String, Value<'_>)], tensors: Vec<TensorInfo>) -> Result<Self, Error> {
-        let refuse = |reason| Err(Error::Write { reason });
+        let refuse = |reason| Err(Error::Write { format: "GGUF", reason });
         let mut keys = BTreeSet::new();
         for (key, value) in metadata {
             if !keys.insert(key) {
@@ -132,14 +121,14 @@ fn padded(len: u64) -> u64 {
 /// Writes the tensors of a plan in its order, and pads each to the alignment.
 #[derive(Debug)]
 pub struct GgufDataWriter<'p, W> {
-    remaining: std::slice::Iter<'p, (TensorInfo, u64)>,
+    progress: Progress<'p>,
     writer: W,
 }
 
 impl<'p, W: Write> GgufDataWriter<'p, W> {
     /// Continues a file after its header.
     pub fn new(plan: &'p GgufPlan, writer: W) -> Self {
-        Self { remaining: plan.tensors.iter(), writer }
+        Self { progress: Progress::new(&plan.tensors), writer }
     }
 
     /// Writes the next tensor.
@@ -148,22 +137,21 @@ impl<'p, W: Write> GgufDataWriter<'p, W> {
     /// Of kind `InvalidInput` if the plan has another tensor here, or one of another length; else
     /// what the writer returns.
     pub fn write_tensor(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let invalid = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-        let Some((info, len)) = self.remaining.clone().next() else {
-            return invalid(format!("the tensor `{name}` is not in the plan"));
-        };
-        if info.name != name {
-            return invalid(format!("the plan has the tensor `{}` here, not `{name}`", info.name));
-        }
-        if bytes.len() as u64 != *len {
-            return invalid(format!(
-                "the tensor `{name}` has {} bytes, but {len} were announced",
-                bytes.len()
-            ));
-        }
-        self.remaining.next();
+        self.progress.check_whole(name, bytes.len())?;
+        self.write_part(name, bytes)
+    }
+
+    /// Writes the next bytes of the next tensor, which is finished when all its bytes are written.
+    ///
+    /// # Errors
+    /// As [`GgufDataWriter::write_tensor`].
+    pub fn write_part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let finished = self.progress.advance(name, bytes.len())?;
         self.writer.write_all(bytes)?;
-        self.writer.write_all(&PADDING[..(padded(*len) - len) as usize])
+        match finished {
+            Some(len) => self.writer.write_all(&PADDING[..(padded(len) - len) as usize]),
+            None => Ok(()),
+        }
     }
 
     /// Ends the file and returns the writer.
@@ -171,10 +159,7 @@ impl<'p, W: Write> GgufDataWriter<'p, W> {
     /// # Errors
     /// Of kind `InvalidInput` if tensors are missing; else what flushing returns.
     pub fn finish(mut self) -> io::Result<W> {
-        if let Some((info, _)) = self.remaining.next() {
-            let reason = format!("the tensor `{}` was not written", info.name);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-        }
+        self.progress.check_complete()?;
         self.writer.flush()?;
         Ok(self.writer)
     }

@@ -10,7 +10,7 @@
 //!
 //! Going on with all 16 lanes keeps the order of every sum: panels and tiles change no bit.
 
-use std::array;
+use std::{array, ops::Range};
 
 use crate::{
     Isa,
@@ -19,21 +19,47 @@ use crate::{
 };
 
 /// 16 columns, the last ones padded with zeros.
-type Lanes = [f32; LANES];
+pub(super) type Lanes = [f32; LANES];
 
 /// A tile: 3 x 2 sums of two AVX2 registers each leave four of sixteen registers for operands.
 const TILE_ROWS: usize = 3;
 const TILE_TOKENS: usize = 2;
 /// Rows of a panel: with 512 columns 24 kB, so that it stays in a first-level cache of 32 kB.
 const BLOCK_ROWS: usize = 12;
-const PANEL: usize = 512 / LANES;
+pub(super) const PANEL: usize = 512 / LANES;
 /// Tokens of a block: 12 x 128 sums of 64 bytes are 96 kB of second-level cache.
 const BLOCK_TOKENS: usize = 128;
 
+/// Where a panel of weights comes from.
+pub(super) trait Source: Copy + Send + Sync {
+    /// Columns `cols` of a row as f32, the last lanes padded with zeros. `cols` starts at a multiple of a
+    /// panel's columns and ends at another or at the end of the row.
+    fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]);
+}
+
+/// Weights that are widened one by one, `[rows, cols]`.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<'a, T> {
+    pub(super) w: &'a [T],
+    pub(super) cols: usize,
+}
+
+impl<T: Lane> Source for Plain<'_, T> {
+    #[inline(always)]
+    fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
+        let (whole, tail) = self.w[row * self.cols..][cols].as_chunks();
+        for (w, lanes) in whole.iter().zip(&mut *panel) {
+            s.store(T::load(s, w), lanes);
+        }
+        if !tail.is_empty() {
+            s.store(s.load_tail(tail), &mut panel[whole.len()]);
+        }
+    }
+}
+
 /// `out[t][r] = w[r] . x[t]`
-pub(super) fn matmul<T: Lane>(isa: Isa, w: &[T], cols: usize, x: &[f32], out: &mut [f32]) {
-    let rows = w.len() / cols;
-    let work = w.len() * (x.len() / cols);
+pub(super) fn matmul(isa: Isa, w: impl Source, rows: usize, cols: usize, x: &[f32], out: &mut [f32]) {
+    let work = rows * x.len();
     // [tokens, columns / 16 rounded up]
     let mut padded = vec![[0.0; LANES]; x.len() / cols * cols.div_ceil(LANES)];
     for (x, padded) in x.chunks_exact(cols).zip(padded.chunks_exact_mut(cols.div_ceil(LANES))) {
@@ -43,14 +69,14 @@ pub(super) fn matmul<T: Lane>(isa: Isa, w: &[T], cols: usize, x: &[f32], out: &m
     parallel::for_each(work, tasks, |block| isa.run(MatmulBlock { w, cols, x: &padded, block }));
 }
 
-struct MatmulBlock<'a, T> {
-    w: &'a [T],
+struct MatmulBlock<'a, W> {
+    w: W,
     cols: usize,
     x: &'a [Lanes],
     block: Block<'a, f32>,
 }
 
-impl<T: Lane> Op for MatmulBlock<'_, T> {
+impl<W: Source> Op for MatmulBlock<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -60,14 +86,13 @@ impl<T: Lane> Op for MatmulBlock<'_, T> {
         let rows = block.out[0].len();
         let tokens = block.out.len();
         let x = &x[block.token * steps..(block.token + tokens) * steps];
-        let w = &w[block.row * cols..(block.row + rows) * cols];
 
         let mut panel = vec![[[0.0; LANES]; PANEL]; BLOCK_ROWS];
         let mut sums = vec![[[0.0; LANES]; BLOCK_ROWS]; tokens];
         for first in (0..steps).step_by(PANEL) {
             let n = PANEL.min(steps - first);
-            for (w, panel) in w.chunks_exact(cols).zip(&mut panel) {
-                widen_panel(s, &w[first * LANES..cols.min((first + n) * LANES)], &mut panel[..n]);
+            for (r, panel) in panel.iter_mut().enumerate().take(rows) {
+                w.widen(s, block.row + r, first * LANES..cols.min((first + n) * LANES), &mut panel[..n]);
             }
             let mut t = 0;
             while t < tokens {
@@ -86,18 +111,6 @@ impl<T: Lane> Op for MatmulBlock<'_, T> {
                 *out = s.sum(s.load(sum));
             }
         }
-    }
-}
-
-/// Widens one row's part of a panel, the last columns padded with zeros.
-#[inline(always)]
-fn widen_panel<S: Simd, T: Lane>(s: S, w: &[T], panel: &mut [Lanes]) {
-    let (whole, tail) = w.as_chunks();
-    for (w, lanes) in whole.iter().zip(&mut *panel) {
-        s.store(T::load(s, w), lanes);
-    }
-    if !tail.is_empty() {
-        s.store(s.load_tail(tail), &mut panel[whole.len()]);
     }
 }
 

@@ -2,7 +2,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::Random;
+use crate::{packing::BlockFormat, testing::Random};
 
 /// The rule of the crate page, word for word, with libm's fused multiply-add.
 fn reference(w: &[f32], x: &[f32]) -> f32 {
@@ -46,8 +46,38 @@ fn check(rows: usize, cols: usize, tokens: usize, seed: u64) {
     }
 }
 
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// The product over blocks has the bits of the product over their dequantized values.
+fn check_blocks(format: BlockFormat, rows: usize, cols: usize, tokens: usize, seed: u64) {
+    let mut random = Random::new(seed);
+    let x = random.floats(tokens * cols, 2.0);
+    let mut bytes = vec![0; rows * format.row_bytes(cols).unwrap()];
+    format.quantize(&random.floats(rows * cols, 0.3), &mut bytes);
+    let w = Weights::Blocks { format, bytes: &bytes };
+    let mut wide = vec![0.0; w.len()];
+    w.to_f32(&mut wide);
+    for isa in Isa::available() {
+        let (mut out, mut expected) = (vec![f32::NAN; tokens * rows], vec![f32::NAN; tokens * rows]);
+        matmul(isa, w, rows, cols, &x, tokens, &mut out);
+        matmul(isa, DenseSlice::F32(&wide), rows, cols, &x, tokens, &mut expected);
+        assert_eq!(bits(&out), bits(&expected), "{isa} {format:?} {rows} x {cols} x {tokens}");
+        let (w, x) = (&wide[(rows - 1) * cols..], &x[..cols]);
+        assert_eq!(out[rows - 1].to_bits(), reference(w, x).to_bits());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn blocks_equal_their_values(rows in 1..30usize, blocks in 1..6usize, tokens in 1..6usize, seed: u64) {
+        for format in BlockFormat::ALL {
+            check_blocks(format, rows, blocks * format.block(), tokens, seed);
+        }
+    }
 
     #[test]
     fn equals_the_rule(rows in 1..30usize, cols in 1..150usize, tokens in 1..9usize, seed: u64) {
@@ -61,6 +91,38 @@ fn panels_blocks_and_tails() {
     check(25, 48, 131, 2);
     check(70, 16, 2, 3);
     check(1, 1, 64, 4);
+}
+
+#[test]
+fn panels_and_tasks_of_blocks() {
+    for tokens in [1, 3] {
+        check_blocks(BlockFormat::Q8_0, 70, 32 * 35, tokens, 1);
+        check_blocks(BlockFormat::Q6K, 131, 256 * 5, tokens, 2);
+    }
+}
+
+#[test]
+fn rows_of_weights() {
+    let cols = 256;
+    let w = Random::new(4).floats(6 * cols, 1.0);
+    let halves: Vec<f16> = w.iter().map(|&w| f16::from_f32(w)).collect();
+    let blocks = BlockFormat::ALL.map(|format| {
+        let mut bytes = vec![0; 6 * format.row_bytes(cols).unwrap()];
+        format.quantize(&w, &mut bytes);
+        (format, bytes)
+    });
+    let blocks = blocks.iter().map(|(format, bytes)| Weights::Blocks { format: *format, bytes });
+    for weights in blocks.chain([DenseSlice::F32(&w).into(), DenseSlice::F16(&halves).into()]) {
+        assert_eq!((weights.len(), weights.is_empty()), (6 * cols, false));
+        let mut all = vec![0.0; 6 * cols];
+        weights.to_f32(&mut all);
+        let mut some = vec![0.0; 2 * cols];
+        weights.rows(3..5, cols).to_f32(&mut some);
+        assert_eq!(some, all[3 * cols..5 * cols]);
+        // Six bits: 64 steps from -1 to 1, and half a step of slack for the scale.
+        assert!(all.iter().zip(&w).all(|(a, b)| (a - b).abs() < 1.0 / 32.0));
+        assert!(weights.rows(6..6, cols).is_empty());
+    }
 }
 
 #[test]

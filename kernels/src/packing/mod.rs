@@ -1,13 +1,37 @@
-//! Ternary codes as files hold them. In GGUF: blocks of 256 codes along a row, with an f16 scale.
-//! In transformers' checkpoints: [`hf`].
+//! Weights as files hold them.
 //!
-//! A weight is `scale * code`; a stored trit is `code + 1`, so 0, 1 or 2. The layouts are those of
-//! llama.cpp's `block_tq1_0` and `block_tq2_0` (`ggml-common.h`, `ggml-quants.c`).
+//! Ternary codes: a weight is `scale * code`; a stored trit is `code + 1`, so 0, 1 or 2.
+//!
+//! ```text
+//!                 weights a block   bytes   f16 scale   bits a weight
+//!   TQ1_0               256           54     at the end      1.6875
+//!   TQ2_0               256           66     at the end      2.0625
+//!   Q2_0                 64           18     first           2.25
+//!   Q1_0                128           18     first           1.125    no zero
+//!   I2_S, x86           128           32     none            2
+//!   I2_S, ARM            64           16     none            2
+//! ```
+//!
+//! The layouts are those of llama.cpp (`ggml-common.h`, `ggml-quants.c`) and, for I2_S, of bitnet.cpp
+//! (`ggml-bitnet-mad.cpp`); blocks lie along a row. transformers' checkpoints pack whole matrices:
+//! [`hf`].
+//!
+//! Full-precision weights in blocks are [`BlockFormat`]: [`q8_0`] and [`q6_k`].
 
+mod blocks;
 pub mod hf;
+pub mod i2_s;
+mod layout;
+pub mod q1_0;
+pub mod q2_0;
+pub mod q6_k;
+pub mod q8_0;
 pub mod tq1_0;
 pub mod tq2_0;
+mod two_bits;
 
+pub use blocks::BlockFormat;
+pub(crate) use blocks::dequantize;
 use half::f16;
 
 /// The ternary block types of GGUF.
@@ -17,9 +41,21 @@ pub enum TernaryFormat {
     Tq1_0,
     /// GGUF type 35: four trits a byte, 2.0625 bits a weight.
     Tq2_0,
+    /// GGUF type 42: four trits a byte, 2.25 bits a weight. The one whose blocks fit the 8640 columns of
+    /// the papers' 3B.
+    Q2_0,
+    /// GGUF type 41: one bit a weight, 1.125 bits with the scale. Codes -1 and 1 only.
+    Q1_0,
+    /// GGUF type 36 of bitnet.cpp in the order for x86: four trits a byte, 2 bits a weight, no scale.
+    I2sX86,
+    /// GGUF type 36 of bitnet.cpp in the order for ARM: four trits a byte, 2 bits a weight, no scale.
+    I2sArm,
 }
 
 /// Packed bytes that no packer writes.
+///
+/// A field of two bits that holds 3 (what Q2_0 reads as +2), or a byte of TQ1_0 that is no fraction of
+/// five trits. Every byte of Q1_0 is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "block {block}, byte {byte} ({value:#04x}) is not made of trits\nhint: the tensor is damaged or of another type"
@@ -33,12 +69,33 @@ pub struct InvalidTrit {
     pub value: u8,
 }
 
+/// Calls a function generic over the layout of a format.
+macro_rules! with_layout {
+    ($format:expr, $f:ident($($arg:expr),*)) => {
+        match $format {
+            TernaryFormat::Tq1_0 => layout::$f::<tq1_0::Tq1_0, _, _>($($arg),*),
+            TernaryFormat::Tq2_0 => layout::$f::<tq2_0::Tq2_0, _, _>($($arg),*),
+            TernaryFormat::Q2_0 => layout::$f::<q2_0::Q2_0, _, _>($($arg),*),
+            TernaryFormat::Q1_0 => layout::$f::<q1_0::Q1_0, _, _>($($arg),*),
+            TernaryFormat::I2sX86 => layout::$f::<i2_s::X86, _, _>($($arg),*),
+            TernaryFormat::I2sArm => layout::$f::<i2_s::Arm, _, _>($($arg),*),
+        }
+    };
+}
+
 impl TernaryFormat {
+    /// Every format.
+    pub const ALL: [Self; 6] = [Self::Tq1_0, Self::Tq2_0, Self::Q2_0, Self::Q1_0, Self::I2sX86, Self::I2sArm];
+
     /// Codes of a block.
     pub fn block(self) -> usize {
         match self {
             Self::Tq1_0 => tq1_0::BLOCK,
             Self::Tq2_0 => tq2_0::BLOCK,
+            Self::Q2_0 => q2_0::BLOCK,
+            Self::Q1_0 => q1_0::BLOCK,
+            Self::I2sX86 => i2_s::BLOCK_X86,
+            Self::I2sArm => i2_s::BLOCK_ARM,
         }
     }
 
@@ -47,6 +104,10 @@ impl TernaryFormat {
         match self {
             Self::Tq1_0 => tq1_0::BLOCK_BYTES,
             Self::Tq2_0 => tq2_0::BLOCK_BYTES,
+            Self::Q2_0 => q2_0::BLOCK_BYTES,
+            Self::Q1_0 => q1_0::BLOCK_BYTES,
+            Self::I2sX86 => i2_s::BLOCK_BYTES_X86,
+            Self::I2sArm => i2_s::BLOCK_BYTES_ARM,
         }
     }
 
@@ -56,18 +117,28 @@ impl TernaryFormat {
         cols.is_multiple_of(self.block()).then(|| cols / self.block() * self.block_bytes())
     }
 
-    /// Packs whole blocks of codes -1, 0 and 1, all with the scale `d`.
-    ///
-    /// # Panics
-    /// `codes` is no whole number of blocks, or `out` does not have their size.
-    pub fn pack(self, codes: &[i8], d: f16, out: &mut [u8]) {
-        match self {
-            Self::Tq1_0 => tq1_0::pack(codes, d, out),
-            Self::Tq2_0 => tq2_0::pack(codes, d, out),
-        }
+    /// Whether a block holds a scale.
+    pub fn block_scales(self) -> bool {
+        !matches!(self, Self::I2sX86 | Self::I2sArm)
     }
 
-    /// Unpacks whole blocks into their codes and one scale per block.
+    /// Whether a code may be 0.
+    pub fn holds_zero(self) -> bool {
+        self != Self::Q1_0
+    }
+
+    /// Packs whole blocks of codes -1, 0 and 1, all with the scale `d` if blocks have one.
+    ///
+    /// # Panics
+    /// `codes` is no whole number of blocks, `out` does not have their size, or a code is 0 in a format
+    /// that [holds no zero](Self::holds_zero).
+    pub fn pack(self, codes: &[i8], d: f16, out: &mut [u8]) {
+        assert!(self.holds_zero() || !codes.contains(&0), "{self:?} holds no zero");
+        with_layout!(self, pack(codes, d, out));
+    }
+
+    /// Unpacks whole blocks into their codes and one scale per block; `scales` is empty for a format
+    /// whose blocks have none.
     ///
     /// # Errors
     /// The first byte that is not made of trits.
@@ -75,118 +146,9 @@ impl TernaryFormat {
     /// # Panics
     /// `bytes` is no whole number of blocks, or an output does not have their size.
     pub fn unpack(self, bytes: &[u8], codes: &mut [i8], scales: &mut [f16]) -> Result<(), InvalidTrit> {
-        match self {
-            Self::Tq1_0 => tq1_0::unpack(bytes, codes, scales),
-            Self::Tq2_0 => tq2_0::unpack(bytes, codes, scales),
-        }
+        with_layout!(self, unpack(bytes, codes, scales))
     }
-}
-
-/// The blocks of equal number in packed bytes and codes.
-fn check_lengths(codes: usize, bytes: usize, block: usize, block_bytes: usize) {
-    assert!(codes.is_multiple_of(block), "{codes} codes are no whole number of blocks of {block}");
-    assert_eq!(bytes, codes / block * block_bytes, "packed bytes");
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::Random;
-
-    /// What value a block gives to weight `i`, from the description of the format alone.
-    fn reference_code(format: TernaryFormat, block: &[u8], i: usize) -> i8 {
-        let trit = match format {
-            TernaryFormat::Tq2_0 => (block[i / 128 * 32 + i % 32] >> (2 * (i % 128 / 32))) & 3,
-            TernaryFormat::Tq1_0 => {
-                let (byte, digit) = match i {
-                    0..160 => (i % 32, i / 32),
-                    160..240 => (32 + (i - 160) % 16, (i - 160) / 16),
-                    _ => (48 + (i - 240) % 4, (i - 240) / 4),
-                };
-                // The stored byte is ceil(q * 256 / 243): find q, then take its base-3 digit.
-                let q = (0..243u32).find(|q| (q * 256).div_ceil(243) == u32::from(block[byte])).unwrap();
-                (q / 3u32.pow(4 - digit as u32) % 3) as u8
-            }
-        };
-        trit as i8 - 1
-    }
-
-    const FORMATS: [TernaryFormat; 2] = [TernaryFormat::Tq1_0, TernaryFormat::Tq2_0];
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-
-        #[test]
-        fn round_trip(blocks in 1..4usize, d: u16, seed: u64) {
-            let codes = Random::new(seed).codes(blocks * 256);
-            let d = f16::from_bits(d);
-            for format in FORMATS {
-                let mut bytes = vec![0; format.row_bytes(codes.len()).unwrap()];
-                format.pack(&codes, d, &mut bytes);
-                for (i, &code) in codes.iter().enumerate() {
-                    let block = &bytes[i / 256 * format.block_bytes()..][..format.block_bytes()];
-                    prop_assert_eq!(reference_code(format, block, i % 256), code, "{:?} {}", format, i);
-                    prop_assert_eq!(&block[format.block_bytes() - 2..], &d.to_le_bytes());
-                }
-                let (mut found, mut scales) = (vec![9; codes.len()], vec![f16::ZERO; blocks]);
-                format.unpack(&bytes, &mut found, &mut scales).unwrap();
-                prop_assert_eq!(&found, &codes);
-                prop_assert!(scales.iter().all(|s| s.to_bits() == d.to_bits()));
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_codes_or_an_error(seed: u64) {
-            let mut random = Random::new(seed);
-            for format in FORMATS {
-                let bytes: Vec<u8> = (0..format.block_bytes()).map(|_| random.bits() as u8).collect();
-                let (mut codes, mut scales) = ([0; 256], [f16::ZERO]);
-                if format.unpack(&bytes, &mut codes, &mut scales).is_ok() {
-                    let mut again = vec![0; bytes.len()];
-                    format.pack(&codes, scales[0], &mut again);
-                    prop_assert_eq!(again, bytes, "what is read can be written again");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_invalid_byte_is_named() {
-        for format in FORMATS {
-            let mut valid = vec![0; 2 * format.block_bytes()];
-            format.pack(&[0; 512], f16::ONE, &mut valid);
-            for byte in 0..format.block_bytes() - 2 {
-                for value in 0..=u8::MAX {
-                    let mut bytes = valid.clone();
-                    bytes[format.block_bytes() + byte] = value;
-                    let made_of_trits = match format {
-                        TernaryFormat::Tq2_0 => (0..4).all(|i| value >> (2 * i) & 3 < 3),
-                        // The last four bytes hold four trits and a zero.
-                        TernaryFormat::Tq1_0 => (0..243u32)
-                            .filter(|q| byte < 48 || q % 3 == 0)
-                            .any(|q| (q * 256).div_ceil(243) == u32::from(value)),
-                    };
-                    let result = format.unpack(&bytes, &mut [0; 512], &mut [f16::ZERO; 2]);
-                    let expected =
-                        if made_of_trits { Ok(()) } else { Err(InvalidTrit { block: 1, byte, value }) };
-                    assert_eq!(result, expected, "{format:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(TernaryFormat::Tq1_0.row_bytes(2560), Some(540));
-        assert_eq!(TernaryFormat::Tq2_0.row_bytes(2560), Some(660));
-        assert_eq!(TernaryFormat::Tq2_0.row_bytes(8640), None);
-        assert_eq!(TernaryFormat::Tq2_0.row_bytes(usize::MAX - 255), Some((usize::MAX / 256) * 66));
-        let message = InvalidTrit { block: 3, byte: 7, value: 255 }.to_string();
-        assert_eq!(
-            message,
-            "block 3, byte 7 (0xff) is not made of trits\nhint: the tensor is damaged or of another type"
-        );
-    }
-}
+mod tests;

@@ -11,95 +11,89 @@
 //! The five trits are the base-3 number q = t0 t1 t2 t3 t4 < 243, stored as the fraction
 //! ceil(q * 256 / 243): times three, the carry out of the byte is t0, what stays is the fraction of
 //! t1 t2 t3 t4, and so on.
+//!
+//! With e < 243 the amount by which the ceiling rounded up, byte * 243 = q * 256 + e. So after five
+//! steps e is what stays, and a byte that no packer writes is one that leaves 243 or more.
 
-use half::f16;
-
-use super::{InvalidTrit, check_lengths};
+use super::{layout::Layout, two_bits::trit};
 
 /// Weights of a block.
 pub const BLOCK: usize = 256;
 /// Bytes of a block.
 pub const BLOCK_BYTES: usize = 54;
 
-/// Where each run starts in bytes and in weights, its width, and its trits a byte.
-const RUNS: [(usize, usize, usize, usize); 3] = [(0, 0, 32, 5), (32, 160, 16, 5), (48, 240, 4, 4)];
-/// Bytes that hold trits.
+/// Where the second and the third run start in bytes and in weights, and where the trits end.
+const SECOND: (usize, usize) = (32, 160);
+const THIRD: (usize, usize) = (48, 240);
 const TRIT_BYTES: usize = 52;
 
-/// What a byte holds: its five trits minus one, most significant first.
-const CODES: [[i8; 5]; 256] = codes_table();
-/// Whether a packer writes the byte, for five trits and for four and a zero.
-const VALID: [[bool; 2]; 256] = valid_table();
+/// What a packer leaves after five steps is less.
+const LEFT: u8 = 243;
 
-const fn codes_table() -> [[i8; 5]; 256] {
-    let mut table = [[0; 5]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut fraction, mut i) = (byte, 0);
-        while i < 5 {
-            fraction *= 3;
-            table[byte][i] = (fraction >> 8) as i8 - 1;
-            fraction &= 0xff;
-            i += 1;
-        }
-        byte += 1;
+pub(super) struct Tq1_0;
+
+impl Layout<BLOCK, BLOCK_BYTES> for Tq1_0 {
+    const SCALE_AT: Option<usize> = Some(TRIT_BYTES);
+
+    #[inline(always)]
+    fn pack(codes: &[i8; BLOCK], block: &mut [u8; BLOCK_BYTES]) {
+        pack_run::<32, 5>(&codes[..SECOND.1], &mut block[..SECOND.0]);
+        pack_run::<16, 5>(&codes[SECOND.1..THIRD.1], &mut block[SECOND.0..THIRD.0]);
+        pack_run::<4, 4>(&codes[THIRD.1..], &mut block[THIRD.0..TRIT_BYTES]);
     }
-    table
-}
 
-const fn valid_table() -> [[bool; 2]; 256] {
-    let mut table = [[false; 2]; 256];
-    let mut q = 0;
-    while q < 243 {
-        let byte = (q * 256usize).div_ceil(243);
-        table[byte] = [true, q % 3 == 0];
-        q += 1;
+    #[inline(always)]
+    fn unpack(block: &[u8; BLOCK_BYTES], codes: &mut [i8; BLOCK]) -> bool {
+        let first = unpack_run::<32, 5>(&block[..SECOND.0], &mut codes[..SECOND.1]);
+        let second = unpack_run::<16, 5>(&block[SECOND.0..THIRD.0], &mut codes[SECOND.1..THIRD.1]);
+        let third = unpack_run::<4, 4>(&block[THIRD.0..TRIT_BYTES], &mut codes[THIRD.1..]);
+        first & second & third
     }
-    table
-}
 
-/// Packs whole blocks of codes -1, 0 and 1, all with the scale `d`.
-///
-/// # Panics
-/// `codes` is no whole number of blocks, or `out` does not have their size.
-pub fn pack(codes: &[i8], d: f16, out: &mut [u8]) {
-    check_lengths(codes.len(), out.len(), BLOCK, BLOCK_BYTES);
-    for (codes, out) in codes.as_chunks::<BLOCK>().0.iter().zip(out.as_chunks_mut::<BLOCK_BYTES>().0) {
-        for (byte, weight, width, trits) in RUNS {
-            for m in 0..width {
-                let trit = |i| if i < trits { (codes[weight + m + i * width] + 1) as u16 } else { 0 };
-                let q = (0..5).fold(0, |q, i| 3 * q + trit(i));
-                out[byte + m] = (q * 256).div_ceil(243) as u8;
-            }
-        }
-        out[TRIT_BYTES..].copy_from_slice(&d.to_le_bytes());
+    fn is_valid(at: usize, byte: u8) -> bool {
+        let left = byte.wrapping_mul(81);
+        left.wrapping_mul(3) < LEFT && (at < THIRD.0 || carry(left) == 0)
     }
 }
 
-/// Unpacks whole blocks into their codes and one scale per block.
-///
-/// # Errors
-/// The first byte that is not the fraction of a base-3 number, or whose unused trit is not zero.
-///
-/// # Panics
-/// `bytes` is no whole number of blocks, or an output does not have their size.
-pub fn unpack(bytes: &[u8], codes: &mut [i8], scales: &mut [f16]) -> Result<(), InvalidTrit> {
-    check_lengths(codes.len(), bytes.len(), BLOCK, BLOCK_BYTES);
-    assert_eq!(scales.len(), codes.len() / BLOCK, "one scale per block");
-    let blocks = bytes.as_chunks::<BLOCK_BYTES>().0.iter().zip(codes.as_chunks_mut::<BLOCK>().0);
-    for (block, ((bytes, codes), scale)) in blocks.zip(scales).enumerate() {
-        for (byte, weight, width, trits) in RUNS {
-            for m in 0..width {
-                let value = bytes[byte + m];
-                if !VALID[value as usize][5 - trits] {
-                    return Err(InvalidTrit { block, byte: byte + m, value });
-                }
-                for (i, &code) in CODES[value as usize][..trits].iter().enumerate() {
-                    codes[weight + m + i * width] = code;
-                }
-            }
+/// The trit that leaves the byte when the fraction is tripled: 3 * 86 and 3 * 171 are the first
+/// products beyond 256 and 512.
+#[inline(always)]
+fn carry(fraction: u8) -> u8 {
+    u8::from(fraction >= 86) + u8::from(fraction >= 171)
+}
+
+#[inline(always)]
+fn pack_run<const WIDTH: usize, const TRITS: usize>(codes: &[i8], bytes: &mut [u8]) {
+    let mut numbers = [0u8; WIDTH];
+    for codes in codes.as_chunks::<WIDTH>().0 {
+        for (q, &code) in numbers.iter_mut().zip(codes) {
+            *q = q.wrapping_mul(3).wrapping_add(trit(code));
         }
-        *scale = f16::from_le_bytes([bytes[TRIT_BYTES], bytes[TRIT_BYTES + 1]]);
     }
-    Ok(())
+    for (byte, q) in bytes.iter_mut().zip(numbers) {
+        let q = if TRITS == 4 { q.wrapping_mul(3) } else { q };
+        *byte = (u16::from(q) * 256).div_ceil(243) as u8;
+    }
+}
+
+#[inline(always)]
+fn unpack_run<const WIDTH: usize, const TRITS: usize>(bytes: &[u8], codes: &mut [i8]) -> bool {
+    let mut fractions = [0u8; WIDTH];
+    fractions.copy_from_slice(bytes);
+    for codes in codes.as_chunks_mut::<WIDTH>().0 {
+        for (code, fraction) in codes.iter_mut().zip(&mut fractions) {
+            *code = carry(*fraction) as i8 - 1;
+            *fraction = fraction.wrapping_mul(3);
+        }
+    }
+    let mut bad = false;
+    for fraction in fractions {
+        bad |= if TRITS == 4 {
+            carry(fraction) > 0 || fraction.wrapping_mul(3) >= LEFT
+        } else {
+            fraction >= LEFT
+        };
+    }
+    !bad
 }

@@ -76,6 +76,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Vector {
+        // Memory: 16 elements of one byte are one unaligned load of 16 bytes.
+        on!(self, {
+            let bytes = _mm_loadu_si128(x.as_ptr().cast());
+            let widen = |low| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low));
+            Vector(widen(bytes), widen(_mm_unpackhi_epi64(bytes, bytes)))
+        })
+    }
+
+    #[inline(always)]
     fn store(self, v: Vector, out: &mut [f32; LANES]) {
         let p = out.as_mut_ptr();
         // Memory: the array has 16 elements, the two stores fill elements 0 to 7 and 8 to 15.

@@ -18,7 +18,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 use half::{bf16, f16};
-pub(crate) use portable::Portable;
+pub(crate) use portable::{Portable, f16_to_f32};
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
@@ -42,6 +42,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn load(self, x: &[f32; LANES]) -> Self::V;
     fn load_f16(self, x: &[f16; LANES]) -> Self::V;
     fn load_bf16(self, x: &[bf16; LANES]) -> Self::V;
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V;
     fn store(self, v: Self::V, out: &mut [f32; LANES]);
 
     fn add(self, a: Self::V, b: Self::V) -> Self::V;

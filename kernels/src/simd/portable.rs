@@ -43,6 +43,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V {
+        x.map(f32::from)
+    }
+
+    #[inline(always)]
     fn store(self, v: Self::V, out: &mut [f32; LANES]) {
         *out = v;
     }
@@ -111,7 +116,7 @@ impl Simd for Portable {
 
 /// The f32 of the same value. Both branches are cheap, so that the loop over lanes vectorizes.
 #[inline(always)]
-fn f16_to_f32(x: f16) -> f32 {
+pub(crate) fn f16_to_f32(x: f16) -> f32 {
     let bits = u32::from(x.to_bits());
     let (sign, magnitude) = ((bits & 0x8000) << 16, bits & 0x7fff);
     // The f16's exponent and fraction moved into place; 2^112 corrects the bias (127 - 15), also for

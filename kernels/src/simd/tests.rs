@@ -69,6 +69,19 @@ impl<T: super::Lane> Op for Widen<T> {
     }
 }
 
+struct WidenBytes([i8; LANES]);
+
+impl Op for WidenBytes {
+    type Output = [f32; LANES];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        s.store(s.load_i8(&self.0), &mut lanes);
+        lanes
+    }
+}
+
 /// NaN counts as one value: its payload is not specified.
 fn bits(x: f32) -> u32 {
     if x.is_nan() { u32::MAX } else { x.to_bits() }
@@ -148,6 +161,16 @@ fn every_half_widens_exactly() {
             assert_eq!(wide.map(bits), words.map(|w| bits(f16::from_bits(w).to_f32())), "{isa}");
             let wide = isa.run(Widen(words.map(bf16::from_bits)));
             assert_eq!(wide.map(bits), words.map(|w| bits(bf16::from_bits(w).to_f32())), "{isa}");
+        }
+    }
+}
+
+#[test]
+fn every_byte_widens() {
+    for isa in Isa::available() {
+        for first in (0..=u8::MAX).step_by(LANES) {
+            let bytes: [i8; LANES] = std::array::from_fn(|i| (first + i as u8) as i8);
+            assert_eq!(isa.run(WidenBytes(bytes)), bytes.map(f32::from), "{isa}");
         }
     }
 }

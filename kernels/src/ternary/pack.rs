@@ -124,9 +124,14 @@ pub(super) fn from_packed(
     }
     let scale = match first {
         Some(first) => first.scale,
+        None if !format.block_scales() => f16::ONE,
         None if rows == 0 => f16::ZERO,
-        // No code at all: the scale of the first block, its last two bytes.
-        None => f16::from_le_bytes([bytes[format.block_bytes() - 2], bytes[format.block_bytes() - 1]]),
+        // No code at all: the scale of the first block.
+        None => {
+            let (mut codes, mut scale) = (vec![0; format.block()], [f16::ZERO]);
+            format.unpack(&bytes[..format.block_bytes()], &mut codes, &mut scale).expect("unpacked before");
+            scale[0]
+        }
     };
     Ok((units, scale))
 }
@@ -140,8 +145,9 @@ fn repack_tile(
     bytes: &[u8],
 ) -> Result<Option<Found>, PackedError> {
     let row_bytes = cols / format.block() * format.block_bytes();
+    let blocks = cols / format.block();
     let mut codes = vec![0; cols];
-    let mut scales = vec![f16::ZERO; cols / format.block()];
+    let mut scales = vec![f16::ZERO; if format.block_scales() { blocks } else { 0 }];
     let mut first: Option<Found> = None;
     for (r, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
         let row = first_row + r;
@@ -182,9 +188,11 @@ fn write_row(tile: &mut [TileUnit], r: usize, codes: &[i8]) {
 
 pub(super) fn read_row(tile: &[TileUnit], r: usize, codes: &mut [i8]) {
     for (unit, codes) in tile.iter().zip(codes.chunks_mut(UNIT_COLS)) {
-        for (i, code) in codes.iter_mut().enumerate() {
-            // The field moved to the top, then down again with its sign.
-            *code = (unit.0[r][i % 32] << (6 - 2 * (i / 32))) as i8 >> 6;
+        for (i, codes) in codes.chunks_mut(32).enumerate() {
+            for (code, byte) in codes.iter_mut().zip(unit.0[r]) {
+                // The field moved to the top, then down again with its sign.
+                *code = (byte << (6 - 2 * i)) as i8 >> 6;
+            }
         }
     }
 }

@@ -64,23 +64,50 @@ proptest! {
 
     #[test]
     fn packed_equals_codes(rows in 1..70usize, blocks in 2..4usize, seed: u64) {
-        let cols = blocks * 256;
-        let mut codes = Random::new(seed).codes(rows * cols);
-        codes[..256].fill(0);
-        codes[rows * cols - 1] = 1;
-        let x = Random::new(seed ^ 1).int8_rows(3, cols);
-        for format in [TernaryFormat::Tq1_0, TernaryFormat::Tq2_0] {
+        let x = Random::new(seed ^ 1);
+        for format in TernaryFormat::ALL {
+            let cols = blocks * format.block();
+            let mut codes = Random::new(seed).codes(rows * cols);
+            if format.holds_zero() {
+                codes[..format.block()].fill(0);
+                codes[rows * cols - 1] = 1;
+            } else {
+                for code in &mut codes {
+ *code |= 1;
+}
+            }
             let mut bytes = vec![0; rows * format.row_bytes(cols).unwrap()];
             format.pack(&codes, f16::from_f32(0.25), &mut bytes);
-            // The first block has no code: any finite scale will do.
-            let end = format.block_bytes();
-            bytes[end - 2..end].copy_from_slice(&f16::ZERO.to_le_bytes());
+            if let Some(at) = scale_at(format).filter(|_| format.holds_zero()) {
+                // The first block has no code: any finite scale will do.
+                bytes[at..at + 2].copy_from_slice(&f16::ZERO.to_le_bytes());
+            }
             let (matrix, scale) = TernaryMatrix::from_packed(format, rows, cols, &bytes).unwrap();
-            prop_assert_eq!(scale, 0.25);
+            prop_assert_eq!(scale, if format.block_scales() { 0.25 } else { 1.0 });
+            let x = x.clone().int8_rows(3, cols);
             let mut sums = vec![0; 3 * rows];
             matrix.matmul_i32(Isa::best(), &x, &mut sums);
-            prop_assert_eq!(sums, reference(rows, &codes, &x));
+            prop_assert_eq!(sums, reference(rows, &codes, &x), "{:?}", format);
         }
+    }
+}
+
+/// Where a block holds its scale.
+fn scale_at(format: TernaryFormat) -> Option<usize> {
+    match format {
+        TernaryFormat::Q2_0 | TernaryFormat::Q1_0 => Some(0),
+        _ => format.block_scales().then_some(format.block_bytes() - 2),
+    }
+}
+
+#[test]
+fn the_scale_of_a_matrix_without_codes() {
+    for format in TernaryFormat::ALL.into_iter().filter(|format| format.holds_zero()) {
+        let cols = 2 * format.block();
+        let mut bytes = vec![0; 3 * format.row_bytes(cols).unwrap()];
+        format.pack(&vec![0; 3 * cols], f16::from_f32(0.5), &mut bytes);
+        let (_, scale) = TernaryMatrix::from_packed(format, 3, cols, &bytes).unwrap();
+        assert_eq!(scale, if format.block_scales() { 0.5 } else { 1.0 });
     }
 }
 
@@ -125,8 +152,10 @@ fn no_rows_and_no_tokens() {
     let x = Random::new(1).int8_rows(2, 10);
     TernaryMatrix::from_codes(0, 10, &[]).matmul_i32(Isa::best(), &x, &mut []);
     TernaryMatrix::from_codes(3, 10, &[0; 30]).matmul_i32(Isa::best(), &Int8Rows::new(), &mut []);
-    let (empty, scale) = TernaryMatrix::from_packed(TernaryFormat::Tq2_0, 0, 256, &[]).unwrap();
-    assert_eq!((empty.bytes(), scale), (0, 0.0));
+    for (format, expected) in [(TernaryFormat::Tq2_0, 0.0), (TernaryFormat::I2sX86, 1.0)] {
+        let (empty, scale) = TernaryMatrix::from_packed(format, 0, 256, &[]).unwrap();
+        assert_eq!((empty.bytes(), scale), (0, expected));
+    }
 }
 
 #[test]
@@ -139,41 +168,48 @@ fn storage_is_two_bits_a_code() {
 
 #[test]
 fn damaged_blocks_are_errors() {
-    let format = TernaryFormat::Tq2_0;
-    let (rows, cols) = (40, 512);
-    let row_bytes = format.row_bytes(cols).unwrap();
-    let mut good = vec![0; rows * row_bytes];
-    format.pack(&vec![1; rows * cols], f16::ONE, &mut good);
-    let read = |bytes: &[u8]| TernaryMatrix::from_packed(format, rows, cols, bytes).map(|(_, scale)| scale);
-    assert_eq!(read(&good), Ok(1.0));
+    for format in TernaryFormat::ALL {
+        let (rows, block, size) = (40, format.block(), format.block_bytes());
+        let cols = 2 * block;
+        let mut good = vec![0; rows * format.row_bytes(cols).unwrap()];
+        format.pack(&vec![1; rows * cols], f16::ONE, &mut good);
+        let read =
+            |bytes: &[u8]| TernaryMatrix::from_packed(format, rows, cols, bytes).map(|(_, scale)| scale);
+        assert_eq!(read(&good), Ok(1.0));
 
-    let found = good.len() - 1;
-    assert_eq!(read(&good[..found]), Err(PackedError::Length { rows, cols, found }));
-    let shape = TernaryMatrix::from_packed(format, usize::MAX, cols, &good).unwrap_err();
-    assert_eq!(shape, PackedError::Length { rows: usize::MAX, cols, found: good.len() });
-    for cols in [0, 100, 1 << 25] {
-        let error = TernaryMatrix::from_packed(format, 1, cols, &[]).unwrap_err();
-        assert_eq!(error, PackedError::Columns { cols, block: 256 });
-    }
+        let found = good.len() - 1;
+        assert_eq!(read(&good[..found]), Err(PackedError::Length { rows, cols, found }));
+        let shape = TernaryMatrix::from_packed(format, usize::MAX, cols, &good).unwrap_err();
+        assert_eq!(shape, PackedError::Length { rows: usize::MAX, cols, found: good.len() });
+        for cols in [0, block - 1, 1 << 25] {
+            let error = TernaryMatrix::from_packed(format, 1, cols, &[]).unwrap_err();
+            assert_eq!(error, PackedError::Columns { cols, block });
+        }
 
-    // Row 33 lies in the second tile.
-    let at = 33 * row_bytes + 66;
-    let mut bad = good.clone();
-    bad[at + 5] = 0xff;
-    let error = read(&bad).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "row 33: block 1, byte 5 (0xff) is not made of trits\nhint: the tensor is damaged or of another type"
-    );
-    for (scale, expected) in [
-        (
-            f16::from_f32(0.5),
-            PackedError::Scales { row: 33, block: 1, scale: f16::from_f32(0.5), other: f16::ONE },
-        ),
-        (f16::INFINITY, PackedError::Scale { row: 33, block: 1, scale: f16::INFINITY }),
-    ] {
-        let mut bad = good.clone();
-        bad[at + 64..at + 66].copy_from_slice(&scale.to_le_bytes());
-        assert_eq!(read(&bad), Err(expected));
+        // Row 33 lies in the second tile.
+        let at = (2 * 33 + 1) * size;
+        if format != TernaryFormat::Q1_0 {
+            let value = if format == TernaryFormat::Tq1_0 { 0x01 } else { 0xff };
+            let mut bad = good.clone();
+            bad[at + 5] = value;
+            assert_eq!(
+                read(&bad).unwrap_err().to_string(),
+                format!(
+                    "row 33: block 1, byte 5 ({value:#04x}) is not made of trits\nhint: the tensor is damaged or of another type"
+                )
+            );
+        }
+        let Some(scale_at) = scale_at(format) else { continue };
+        for (scale, expected) in [
+            (
+                f16::from_f32(0.5),
+                PackedError::Scales { row: 33, block: 1, scale: f16::from_f32(0.5), other: f16::ONE },
+            ),
+            (f16::INFINITY, PackedError::Scale { row: 33, block: 1, scale: f16::INFINITY }),
+        ] {
+            let mut bad = good.clone();
+            bad[at + scale_at..][..2].copy_from_slice(&scale.to_le_bytes());
+            assert_eq!(read(&bad), Err(expected));
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! `gguf-rs-oracle FILE...`: both readers must see the same tensors (names, types, shapes, offsets,
-//! sizes) and the same metadata keys. Panics on the first difference.
+//! sizes) and the same metadata, keys and values. Panics on the first difference.
 //!
 //! gguf-rs 0.1.8 computes the sizes of BF16 and F64 tensors wrongly; those sizes are left out.
 
 use std::path::Path;
 
-use b158_checkpoint::{TensorType, gguf::Gguf};
+use b158_checkpoint::{
+    TensorType,
+    gguf::{Gguf, Value},
+};
 
 fn main() {
     let files: Vec<String> = std::env::args().skip(1).collect();
@@ -20,7 +23,9 @@ fn compare(file: &str) -> (usize, usize) {
     let bytes = std::fs::read(file).expect("a readable file");
     let ours = Gguf::parse(Path::new(file), &bytes).expect("a file that we read");
     let theirs =
-        gguf_rs::get_gguf_container(file).and_then(|mut c| c.decode()).expect("a file that gguf-rs reads");
+        gguf_rs::get_gguf_container_array_size(file, u64::MAX)
+            .and_then(|mut c| c.decode())
+            .expect("a file that gguf-rs reads");
 
     assert_eq!(ours.tensors.len(), theirs.tensors().len(), "{file}: number of tensors");
     for (a, b) in ours.tensors.iter().zip(theirs.tensors()) {
@@ -33,9 +38,25 @@ fn compare(file: &str) -> (usize, usize) {
             assert_eq!(dtype.byte_len(&a.shape), Some(b.size), "{file}: size of {}", a.name);
         }
     }
-    let mut keys: Vec<&str> = ours.metadata.iter().map(|(key, _)| *key).collect();
-    keys.sort_unstable();
-    let expected: Vec<&str> = theirs.metadata().keys().map(String::as_str).collect();
-    assert_eq!(keys, expected, "{file}: keys");
-    (ours.tensors.len(), keys.len())
+    assert_eq!(ours.metadata.len(), theirs.metadata().len(), "{file}: number of keys");
+    for (key, value) in &ours.metadata {
+        let expected = theirs.metadata().get(*key).unwrap_or_else(|| panic!("{file}: no key {key}"));
+        assert!(same(value, expected), "{file}: {key}: {value:?}, not {expected}");
+    }
+    (ours.tensors.len(), ours.metadata.len())
+}
+
+/// Whether both readers found the same value.
+fn same(ours: &Value, theirs: &serde_json::Value) -> bool {
+    match (ours, theirs) {
+        (Value::String(a), serde_json::Value::String(b)) => a == b,
+        (Value::Bool(a), serde_json::Value::Bool(b)) => a == b,
+        (Value::Array(a), serde_json::Value::Array(b)) => {
+            a.len() == b.len() as u64 && a.iter().zip(b).all(|(a, b)| same(&a, b))
+        }
+        (Value::F32(a), serde_json::Value::Number(b)) => b.to_string().parse::<f32>().is_ok_and(|b| *a == b),
+        (Value::F64(a), serde_json::Value::Number(b)) => b.to_string().parse::<f64>().is_ok_and(|b| *a == b),
+        (a, serde_json::Value::Number(b)) => a.as_u64().is_some_and(|a| a.to_string() == b.to_string()),
+        _ => false,
+    }
 }

@@ -1,6 +1,16 @@
 //! Text to token ids and back, as Hugging Face's `tokenizers` does it.
 //!
-//! The vocabulary and its rules are a tokenizer.json, in a file of its own or inside a GGUF file.
+//! Whatever a model brings along becomes the text of a tokenizer.json first:
+//!
+//! ```text
+//! tokenizer.json, tokenizer.huggingface.json in GGUF ────────────────────────────┐
+//! tokenizer.model   SentencePiece protobuf          sentencepiece ─┬─ metaspace ─┤
+//! tokenizer.ggml.*  model `llama`                   gguf::tokenizer┘             ├─ Tokenizer
+//! tokenizer.model   tiktoken ranks                  tiktoken ──────┐             │
+//! vocab.json + merges.txt                           gpt2 ──────────┼─ byte_level ┤
+//! tokenizer.ggml.*  model `gpt2`                    gguf::tokenizer┘             │
+//! tokenizer.ggml.*  model `bert`                    gguf::tokenizer ─ word_piece ┘
+//! ```
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,6 +18,26 @@ use std::{
 };
 
 use crate::{Error, error::printable};
+
+mod base64;
+pub(crate) mod byte_level;
+pub(crate) mod config;
+pub(crate) mod files;
+pub(crate) mod gpt2;
+pub(crate) mod json;
+mod merges;
+pub(crate) mod metaspace;
+pub(crate) mod parsed;
+pub(crate) mod pre_tokenizer;
+mod protobuf;
+pub(crate) mod sentencepiece;
+mod stream;
+pub(crate) mod tiktoken;
+pub(crate) mod vocabulary;
+pub(crate) mod word_piece;
+
+pub use files::tokenizer_model_to_json;
+pub use stream::DecodeStream;
 
 /// A model's tokenizer; shared by all threads.
 #[derive(Clone, Debug)]
@@ -125,58 +155,4 @@ fn guarded<T>(file: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Resul
         Err(_) => "it contradicts itself".to_owned(),
     };
     Err(Error::Tokenizer { file: file.to_owned(), reason })
-}
-
-/// Text as it becomes certain: a character of several tokens appears once it is complete.
-///
-/// A token's text may depend on the token before it (a leading blank, bytes of one character), so
-/// each step decodes the tokens that were shown last together with the new ones, and shows what
-/// the new ones add:
-///
-/// ```text
-/// ids    [ shown last | new ...  ]        ends in an unfinished character: wait
-/// text   [ shown      | the rest ]        else: show the rest
-/// ```
-#[derive(Clone, Debug)]
-pub struct DecodeStream<'t> {
-    tokenizer: &'t Tokenizer,
-    skip_special: bool,
-    ids: Vec<u32>,
-    /// How many of `ids` are shown, and their text.
-    shown_ids: usize,
-    shown: String,
-}
-
-impl DecodeStream<'_> {
-    /// The text that one more token makes certain; empty while a character is unfinished.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::decode`].
-    pub fn push(&mut self, id: u32) -> Result<String, Error> {
-        self.ids.push(id);
-        let text = self.tokenizer.decode(&self.ids, self.skip_special)?;
-        if text.len() <= self.shown.len() || text.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(String::new());
-        }
-        let new = self.rest(&text);
-        self.ids.drain(..self.shown_ids);
-        self.shown_ids = self.ids.len();
-        self.shown = self.tokenizer.decode(&self.ids, self.skip_special)?;
-        Ok(new)
-    }
-
-    /// What is left when no more tokens come: an unfinished character as U+FFFD.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::decode`].
-    pub fn finish(self) -> Result<String, Error> {
-        let text = self.tokenizer.decode(&self.ids, self.skip_special)?;
-        Ok(self.rest(&text))
-    }
-
-    /// `text` without what is shown of it already.
-    fn rest(&self, text: &str) -> String {
-        let mut shown = self.shown.chars();
-        text.chars().skip_while(|&c| shown.next() == Some(c)).collect()
-    }
 }

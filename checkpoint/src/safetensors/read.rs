@@ -1,9 +1,4 @@
-//! The header of a safetensors file (<https://huggingface.co/docs/safetensors>).
-//!
-//! ```text
-//! | N: u64 LE | header: N bytes of JSON                                             | data |
-//!               {"name": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}, ...}
-//! ```
+//! Reads the header of a safetensors file.
 //!
 //! The crate `safetensors` checks that the tensors follow each other without holes or overlaps.
 //! Whether header and data fit the file is checked here, so that a file that is cut short is told
@@ -39,9 +34,10 @@ impl Entry {
 }
 
 /// Bytes of the length field.
-const LENGTH_BYTES: usize = 8;
-/// The format's limit.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
+pub(super) const LENGTH_BYTES: usize = 8;
+/// Some 15,000 tensors; parsed, a header of this size takes some tens of megabytes at most. The
+/// format's own limit is 100 MB.
+pub(super) const MAX_HEADER_BYTES: u64 = 2 << 20;
 
 /// Reads the header of a file that is given as a whole; `file` is for messages only.
 ///

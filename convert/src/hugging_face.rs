@@ -1,0 +1,66 @@
+//! Writing a Hugging Face folder: safetensors in shards, config.json, tokenizer.
+
+use std::{fs::File, io, io::BufWriter};
+
+use b158_checkpoint::{
+    OutputError, OutputFolder, TensorId, TensorInfo,
+    safetensors::{SafetensorsPlan, SafetensorsWriter},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Error, Format, Report, plan,
+    write::{Job, Sink, written},
+};
+
+/// The size at which transformers begins another file.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+impl<F: FnMut(&str) -> io::Result<BufWriter<File>>> Sink for SafetensorsWriter<'_, BufWriter<File>, F> {
+    fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_part(name, bytes)
+    }
+}
+
+pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Result<Report, Error> {
+    let folder = OutputFolder::create(job.output)?;
+    let tensors = job.steps.iter().flat_map(written).map(|(name, dtype, shape)| {
+        let name = name.to_owned();
+        TensorInfo { name, dtype, shape }
+    });
+    let plan = SafetensorsPlan::new(tensors.collect(), Some(SHARD_BYTES))?;
+    let open = |name: &str| {
+        let file = folder.file(name).map_err(|e: OutputError| e.source)?;
+        Ok(BufWriter::with_capacity(1 << 20, file))
+    };
+    let mut writer = SafetensorsWriter::new(&plan, open).map_err(|e| job.error(e))?;
+    let mut report = job.tensors(&mut writer)?;
+    writer.finish().map_err(|e| job.error(e))?;
+
+    report.source_sha256 = digest()?;
+    folder.write("config.json", config(job, &report)?.as_bytes())?;
+    for (name, bytes) in job.checkpoint.text_files()? {
+        folder.write(&name, &bytes)?;
+    }
+    folder.commit()?;
+    report.output_bytes = plan.total_bytes();
+    Ok(report)
+}
+
+/// config.json, with what GGUF files say in keys: where the weights come from.
+fn config(job: &Job, report: &Report) -> Result<String, Error> {
+    let packed = (job.options.format == Format::HuggingFace).then_some(job.options.linear_class.0);
+    let embedding = job.checkpoint.tensor(TensorId::TokenEmbedding)?;
+    let dtype = plan::head_type(&embedding, job.options);
+    let config = job.checkpoint.config();
+    let mut config = config.clone();
+    config.ternary_linears |= packed.is_some();
+    let text = config.to_json(dtype, packed);
+    let mut json: Value = serde_json::from_str(&text).expect("it was just made");
+    json["b158"] = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "scheme": report.scheme,
+        "source_sha256": report.source_sha256,
+    });
+    Ok(format!("{json:#}\n"))
+}
