@@ -1,14 +1,14 @@
 //! What a written GGUF file says about its model and where it comes from.
 
 use b158_checkpoint::{
-    Checkpoint, TensorId, TensorInfo, TensorType,
+    Architecture, Checkpoint, ModelConfig, TensorId, TensorInfo, TensorType,
     gguf::{
         GgufPlan, ROPE_FREQS,
         metadata::{self, Description, Metadata},
     },
 };
 
-use crate::{Error, Options, Scheme, plan::Step, write::written};
+use crate::{Error, Format, Options, Scheme, plan::Step, write::written};
 
 /// The metadata of a GGUF file but for the source's hash.
 pub(crate) struct Gguf<'a> {
@@ -22,7 +22,9 @@ pub(crate) struct Gguf<'a> {
 impl<'a> Gguf<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint, options: &'a Options) -> Result<Self, Error> {
         let tokenizer = checkpoint.tokenizer_metadata()?;
-        Ok(Self { checkpoint, options, tokenizer: tokenizer.metadata, warnings: tokenizer.warnings })
+        let mut warnings = tokenizer.warnings;
+        warnings.extend(refused_by(checkpoint.config(), options));
+        Ok(Self { checkpoint, options, tokenizer: tokenizer.metadata, warnings })
     }
 
     /// The whole header.
@@ -68,4 +70,24 @@ impl<'a> Gguf<'a> {
     pub(crate) fn rope_factors(&self) -> Option<Vec<f32>> {
         self.checkpoint.config().rope_factors()
     }
+}
+
+/// Who refuses the file, where that is not plain from its format.
+fn refused_by(config: &ModelConfig, options: &Options) -> Option<String> {
+    let name = metadata::architecture_name(config);
+    let bitnet_cpp = matches!(options.format, Format::Blocks(f) if !f.block_scales());
+    let reason = match name {
+        "bitnet-b1.58" if !bitnet_cpp => "llama.cpp does not compute squared ReLU",
+        name if !name.starts_with("b158-") => return None,
+        _ if config.linear_norm_eps.is_some() => {
+            "llama.cpp and bitnet.cpp know no norms inside linear layers"
+        }
+        _ if config.architecture == Architecture::Llama => {
+            "llama.cpp and bitnet.cpp compute LLaMA with SiLU only"
+        }
+        _ => {
+            "llama.cpp and bitnet.cpp take a BitNet's embedding for its output head, and this model has a head of its own"
+        }
+    };
+    Some(format!("{reason}; the file names its architecture `{name}`, which makes them refuse it"))
 }

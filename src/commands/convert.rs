@@ -38,7 +38,7 @@ pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus
         printer.note(&full_precision(&b158_convert::inspect(&checkpoint, isa)?));
     }
     for warning in &report.warnings {
-        printer.note(&format!("warning: {warning}"));
+        printer.note(&format!("note: {warning}"));
     }
     let verified =
         if args.verify { Some(b158_convert::verify(&checkpoint, output, &options)?) } else { None };
