@@ -80,23 +80,29 @@ pub struct ConvertArgs {
     /// full precision, else the source's]
     #[arg(long, value_name = "TYPE", conflicts_with = "batch")]
     pub head: Option<HeadType>,
-    /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16)
-    #[arg(long, value_name = "PLACE", default_value = "tensor", conflicts_with = "batch")]
-    pub scales: Scales,
-    /// How the scales of hf are meant: autobitlinear (multiplied, exact) or bitlinear (divided)
-    #[arg(long, value_name = "CLASS", default_value = "autobitlinear", conflicts_with = "batch")]
-    pub linear_class: LinearClass,
-    /// Read the output back and prove every code and scale
+    /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16) [default: tensor]
+    #[arg(long, value_name = "PLACE", conflicts_with = "batch")]
+    pub scales: Option<Scales>,
+    /// How the scales of hf are meant: autobitlinear (multiplied, exact) or bitlinear (divided) [default: autobitlinear]
+    #[arg(long, value_name = "CLASS", conflicts_with = "batch")]
+    pub linear_class: Option<LinearClass>,
+    /// Order of the codes in an I2_S source that does not say it: x86 or arm [default: x86]
+    #[arg(long, value_name = "ORDER", conflicts_with = "batch")]
+    pub i2_s_order: Option<Order>,
+    /// Activation of a GGUF source of architecture `bitnet` that does not say it: silu or relu2
+    #[arg(long, value_name = "NAME", conflicts_with = "batch")]
+    pub activation: Option<ActivationName>,
+    /// Read the output back before it gets its name, and prove every code and scale
     #[arg(long, conflicts_with = "batch")]
     pub verify: bool,
     /// Convert every job of a list instead; its outputs and manifest.json go to the folder that it names
     #[arg(long, value_name = "JOBS.yaml")]
     pub batch: Option<PathBuf>,
     /// Skip the jobs that the manifest and the files' hashes prove done
-    #[arg(long, requires = "batch")]
+    #[arg(long, requires = "batch", conflicts_with = "source")]
     pub resume: bool,
     /// Only say what each job would write
-    #[arg(long, requires = "batch")]
+    #[arg(long, requires = "batch", conflicts_with = "source")]
     pub dry_run: bool,
 }
 
@@ -114,6 +120,20 @@ A list of jobs; paths are relative to it, and all but output, source and to may 
       linear_class: autobitlinear
       name: \"{source}-{format}\"   # of the outputs; .gguf is added
       verify: true";
+
+/// The two orders of I2_S.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Order {
+    X86,
+    Arm,
+}
+
+/// The activations of a feed-forward network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ActivationName {
+    Silu,
+    Relu2,
+}
 
 #[derive(Args)]
 pub struct InspectArgs {

@@ -77,6 +77,11 @@ impl OutputFile {
         Ok(Self { path: path.to_owned(), partial, file })
     }
 
+    /// Where the bytes are until [`OutputFile::commit`]: to read them back before.
+    pub fn partial_path(&self) -> &Path {
+        self.partial.path()
+    }
+
     /// Names the file in an error of writing to it.
     pub fn error(&self, source: io::Error) -> OutputError {
         OutputError { file: self.path.clone(), source }

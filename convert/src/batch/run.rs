@@ -244,7 +244,7 @@ fn plan_job(job: &Job, budget: u64) -> Planned {
         let container = job.options.container(&job.output)?;
         let steps = plan::steps(&checkpoint, container, &job.options)?;
         planned.output_bytes =
-            steps.iter().flat_map(written).filter_map(|(_, dtype, shape)| dtype.byte_len(&shape)).sum();
+            steps.iter().flat_map(written).filter_map(|t| t.dtype.byte_len(&t.shape)).sum();
         if planned.memory > budget {
             return Err(Error::Memory { file: job.source.clone(), needed: planned.memory, budget });
         }
