@@ -196,7 +196,7 @@ fn zeros_and_small_scales() {
     let bytes = std::fs::read(&file).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
-    let mut fill = |weights: &dyn Fn(usize) -> f32| {
+    let fill = |weights: &dyn Fn(usize) -> f32| {
         let mut bytes = bytes.clone();
         for name in ["self_attn.q_proj", "mlp.down_proj"] {
             let offsets = &json[&format!("model.layers.0.{name}.weight")]["data_offsets"];
