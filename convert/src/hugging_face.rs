@@ -1,6 +1,6 @@
 //! Writing a Hugging Face folder: safetensors in shards, config.json, tokenizer.
 
-use std::{io, io::BufWriter};
+use std::{io, io::BufWriter, path::Path};
 
 use b158_checkpoint::{
     FlushedFile, OutputError, OutputFolder, TensorId, TensorInfo,
@@ -26,6 +26,7 @@ impl<F: FnMut(&str) -> io::Result<BufWriter<FlushedFile>>> Sink
 
 pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Result<Report, Error> {
     let folder = OutputFolder::create(job.output)?;
+    refuse_to_replace_source(job)?;
     let tensors = job.steps.iter().flat_map(written).map(|(name, dtype, shape)| {
         let name = name.to_owned();
         TensorInfo { name, dtype, shape }
@@ -47,6 +48,20 @@ pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -
     folder.commit()?;
     report.output_bytes = plan.total_bytes();
     Ok(report)
+}
+
+/// A folder that we wrote is replaced, but not by what is made of it.
+fn refuse_to_replace_source(job: &Job) -> Result<(), Error> {
+    let Ok(existing) = job.output.canonicalize() else { return Ok(()) };
+    let folder_of = |file: &Path| file.parent().map(Path::to_owned);
+    for file in job.checkpoint.files() {
+        // A file, and what it may be a link to.
+        let folders = [file.canonicalize().ok().and_then(|f| folder_of(&f)), folder_of(file)];
+        if folders.iter().flatten().any(|f| f.canonicalize().is_ok_and(|f| f == existing)) {
+            return Err(Error::OutputIsSource { file: job.output.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// config.json, with what GGUF files say in keys: where the weights come from.
