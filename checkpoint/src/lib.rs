@@ -34,6 +34,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{Activation, Architecture, ModelConfig, RopeScaling, ScaleConvention};
 pub use error::Error;
 pub use flushed_file::FlushedFile;
+pub use hub_cache::find as find_in_hub_cache;
 pub use names::{LayerTensor, TensorId, rope_permutation};
 pub use options::{Interleave, OpenOptions};
 pub use output::{OutputError, OutputFile, write_file};
