@@ -196,6 +196,7 @@ impl Batch {
     }
 
     fn run_job(&self, index: usize, before: Entry, events: &dyn Events) -> Entry {
+        self.remove_remains(&self.jobs[index].output, &before);
         let mut entry = Entry {
             status: Status::Done,
             error: None,
@@ -229,6 +230,18 @@ impl Batch {
         }
         entry.files = self.output_files(&job.output)?;
         Ok(())
+    }
+
+    /// A folder without config.json is no model, and not known as ours. If all that is in it is what the
+    /// manifest says that we wrote, it goes, or it would be in the way for ever.
+    fn remove_remains(&self, output: &Path, entry: &Entry) {
+        if !output.is_dir() || output.join("config.json").symlink_metadata().is_ok() {
+            return;
+        }
+        if self.output_files(output).is_ok_and(|found| found.iter().all(|file| entry.files.contains(file))) {
+            // If it cannot be removed, the job fails and says why.
+            let _ = fs::remove_dir_all(output);
+        }
     }
 
     /// Every file of an output.
