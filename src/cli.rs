@@ -104,7 +104,7 @@ const JOB_FILE: &str = "\
 A list of jobs; paths are relative to it, and all but output, source and to may be left out:
 
   output: packed                  # folder for the outputs and manifest.json
-  memory: 4 GiB                   # for all running jobs together [default: half of the machine's]
+  memory: 4 GiB                   # for all running jobs together [default: half of what there is]
   jobs:
     - source: models/*            # a checkpoint, a pattern, or org/name in the Hub's cache
       to: [tq2_0, i2_s]           # one format or several

@@ -95,6 +95,29 @@ fn a_batch_plans_runs_and_goes_on() {
     assert_eq!(first.modified().unwrap(), second.modified().unwrap(), "a job that is done is not run again");
 }
 
+#[test]
+fn a_batch_takes_models_of_the_hub_by_their_names() {
+    let folder = TempDir::new().unwrap();
+    let model = folder.path().join("hub/models--org--name");
+    fs::create_dir_all(model.join("snapshots/0123abcd")).unwrap();
+    fs::create_dir(model.join("refs")).unwrap();
+    fs::write(model.join("refs/main"), "0123abcd").unwrap();
+    for entry in fs::read_dir(twin("tiny-b158-f16")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, model.join("snapshots/0123abcd").join(path.file_name().unwrap())).unwrap();
+    }
+    let jobs = folder.path().join("jobs.yaml");
+    fs::write(&jobs, "output: out\njobs: [{source: org/name, to: hf}]").unwrap();
+    for resume in [None, Some("--resume")] {
+        let mut command = b158();
+        command.env("HF_HUB_CACHE", folder.path().join("hub")).arg("convert");
+        output(command.arg("--batch").arg(&jobs).args(resume));
+    }
+    assert!(folder.path().join("out/name-hf/config.json").is_file());
+    let manifest = fs::read_to_string(folder.path().join("out/manifest.json")).unwrap();
+    assert!(manifest.contains(r#""source": "org/name""#), "{manifest}");
+}
+
 /// Replaces the cell of the column `seconds`.
 fn hide_seconds(line: &str) -> String {
     let cells: Vec<&str> = line.split('|').collect();

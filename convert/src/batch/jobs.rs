@@ -205,7 +205,7 @@ impl JobFile {
             if let Some(other) = jobs[..i].iter().find(|other| other.output == job.output) {
                 let (a, b) = (&other.source.label, &job.source.label);
                 let reason = format!("{a} and {b} both become {}", job.output.display());
-                let hint = "give one of them another `name`, or use {parent} in it, the folder around the source: \"{parent}-{source}-{format}\"";
+                let hint = "give one of them another `name`, or use the name of the folder around the source: \"{parent}-{source}-{format}\"";
                 return Err(jobs_error(file, &reason, hint));
             }
         }
