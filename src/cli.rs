@@ -110,15 +110,15 @@ const JOB_FILE: &str = "\
 A list of jobs; paths are relative to it, and all but output, source and to may be left out:
 
   output: packed                  # folder for the outputs and manifest.json
-  memory: 4 GiB                   # for all running jobs together [default: half of the machine's]
+  memory: 4 GiB                   # for all running jobs together [default: half of what there is]
   jobs:
-    - source: models/*            # a checkpoint, or a pattern
+    - source: models/*            # a checkpoint, a pattern, or org/name in the Hub's cache
       to: [tq2_0, i2_s]           # one format or several
       scheme: absmean
       head: q8_0
       scales: tensor
       linear_class: autobitlinear
-      name: \"{source}-{format}\"   # of the outputs; .gguf is added
+      name: \"{source}-{format}\"   # of the outputs; .gguf is added; {parent}: the folder around it
       verify: true";
 
 /// The two orders of I2_S.

@@ -126,7 +126,13 @@ impl Checkpoint {
         &self.files
     }
 
-    /// The size of those files together.
+    /// The other files that the model consists of: config, index, generation config, tokenizer. None for a
+    /// GGUF file, which holds all of it.
+    pub fn files_beside_weights(&self) -> Vec<PathBuf> {
+        files::beside_weights(self)
+    }
+
+    /// The size of the files that hold weights.
     pub fn bytes_on_disk(&self) -> u64 {
         self.bytes_on_disk
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -68,13 +68,19 @@ pub fn convert(
     Ok(report)
 }
 
+/// The output must be neither a file of the source nor a folder that holds one.
 fn refuse_to_replace_source(checkpoint: &Checkpoint, output: &Path) -> Result<(), Error> {
     let Ok(existing) = output.canonicalize() else { return Ok(()) };
-    let is_source = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == existing);
-    match checkpoint.files().iter().find(is_source) {
-        Some(file) => Err(Error::OutputIsSource { file: file.clone() }),
-        None => Ok(()),
+    for file in checkpoint.files() {
+        // A file, and what it may be a link to.
+        let links = [file.canonicalize().ok(), Some(file.clone())];
+        let folders = links.iter().flatten().filter_map(|file| file.parent()?.canonicalize().ok());
+        let same = links.iter().flatten().any(|file| *file == existing);
+        if same || folders.into_iter().any(|folder| folder == existing) {
+            return Err(Error::OutputIsSource { file: file.clone() });
+        }
     }
+    Ok(())
 }
 
 /// What both containers need.

@@ -12,6 +12,7 @@ use crate::{
     Checkpoint, Error,
     gguf::{self, Gguf},
     mapped_file::{MappedFile, read_tokenizer},
+    safetensors::INDEX,
 };
 
 const JSON: &str = "tokenizer.json";
@@ -129,6 +130,13 @@ pub fn tokenizer_model_to_json(file: &Path, model: &[u8], config: Option<&[u8]>)
         None => TokenizerConfig::default(),
     };
     from_model(file, model, &config)
+}
+
+/// The files beside the weights that say what the model is and how it reads text, as far as they are there.
+pub(crate) fn beside_weights(checkpoint: &Checkpoint) -> Vec<PathBuf> {
+    let TokenizerSource::Folder(folder) = &checkpoint.text.source else { return Vec::new() };
+    let names = ["config.json", INDEX, JSON].into_iter().chain(COPIED);
+    names.map(|name| folder.join(name)).filter(|file| file.is_file()).collect()
 }
 
 fn read_if_present(file: &Path) -> Result<Option<Vec<u8>>, Error> {
