@@ -66,37 +66,43 @@ pub struct ConvertArgs {
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     pub source: Option<PathBuf>,
     /// What to write: a file ending in .gguf, or a Hugging Face folder (hf, f16, bf16, f32)
-    #[arg(short, long, value_name = "OUT", requires = "source", required_unless_present = "batch")]
+    #[arg(short, long, value_name = "OUT", conflicts_with = "batch", required_unless_present = "batch")]
     pub output: Option<PathBuf>,
     /// Format of the linear layers. Packed: tq1_0, tq2_0, q2_0, q1_0 (binary models), i2_s (x86 order) and
     /// i2_s-arm in GGUF; hf for transformers. Full precision, in GGUF or a folder: f16, bf16, f32
-    #[arg(long, value_name = "FORMAT", requires = "source", required_unless_present = "batch")]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "batch", required_unless_present = "batch")]
     pub to: Option<Format>,
     /// How full-precision weights become ternary: absmean (b1.58), absmedian (Reloaded), binary (BitNet) or
     /// none; packed codes and scales stay as they are [default: absmean for packed formats, else none]
-    #[arg(long, value_name = "SCHEME", requires = "source")]
+    #[arg(long, value_name = "SCHEME", conflicts_with = "batch")]
     pub scheme: Option<Scheme>,
     /// Type of embeddings and output head: f32, f16, bf16, q8_0 or q6_k [default: the format where that is
     /// full precision, else the source's]
-    #[arg(long, value_name = "TYPE", requires = "source")]
+    #[arg(long, value_name = "TYPE", conflicts_with = "batch")]
     pub head: Option<HeadType>,
-    /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16)
-    #[arg(long, value_name = "PLACE", default_value = "tensor")]
-    pub scales: Scales,
-    /// How the scales of hf are meant: autobitlinear (multiplied, exact) or bitlinear (divided)
-    #[arg(long, value_name = "CLASS", default_value = "autobitlinear")]
-    pub linear_class: LinearClass,
-    /// Read the output back and prove every code and scale
-    #[arg(long)]
+    /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16) [default: tensor]
+    #[arg(long, value_name = "PLACE", conflicts_with = "batch")]
+    pub scales: Option<Scales>,
+    /// How the scales of hf are meant: autobitlinear (multiplied, exact) or bitlinear (divided) [default: autobitlinear]
+    #[arg(long, value_name = "CLASS", conflicts_with = "batch")]
+    pub linear_class: Option<LinearClass>,
+    /// Order of the codes in an I2_S source that does not say it: x86 or arm [default: x86]
+    #[arg(long, value_name = "ORDER", conflicts_with = "batch")]
+    pub i2_s_order: Option<Order>,
+    /// Activation of a GGUF source of architecture `bitnet` that does not say it: silu or relu2
+    #[arg(long, value_name = "NAME", conflicts_with = "batch")]
+    pub activation: Option<ActivationName>,
+    /// Read the output back before it gets its name, and prove every code and scale
+    #[arg(long, conflicts_with = "batch")]
     pub verify: bool,
     /// Convert every job of a list instead; its outputs and manifest.json go to the folder that it names
     #[arg(long, value_name = "JOBS.yaml")]
     pub batch: Option<PathBuf>,
     /// Skip the jobs that the manifest and the files' hashes prove done
-    #[arg(long, requires = "batch")]
+    #[arg(long, requires = "batch", conflicts_with = "source")]
     pub resume: bool,
     /// Only say what each job would write
-    #[arg(long, requires = "batch")]
+    #[arg(long, requires = "batch", conflicts_with = "source")]
     pub dry_run: bool,
 }
 
@@ -104,16 +110,30 @@ const JOB_FILE: &str = "\
 A list of jobs; paths are relative to it, and all but output, source and to may be left out:
 
   output: packed                  # folder for the outputs and manifest.json
-  memory: 4 GiB                   # for all running jobs together [default: half of the machine's]
+  memory: 4 GiB                   # for all running jobs together [default: half of what there is]
   jobs:
-    - source: models/*            # a checkpoint, or a pattern
+    - source: models/*            # a checkpoint, a pattern, or org/name in the Hub's cache
       to: [tq2_0, i2_s]           # one format or several
       scheme: absmean
       head: q8_0
       scales: tensor
       linear_class: autobitlinear
-      name: \"{source}-{format}\"   # of the outputs; .gguf is added
+      name: \"{source}-{format}\"   # of the outputs; .gguf is added; {parent}: the folder around it
       verify: true";
+
+/// The two orders of I2_S.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Order {
+    X86,
+    Arm,
+}
+
+/// The activations of a feed-forward network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ActivationName {
+    Silu,
+    Relu2,
+}
 
 #[derive(Args)]
 pub struct InspectArgs {

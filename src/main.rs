@@ -20,7 +20,7 @@ enum ExitStatus {
     Success = 0,
     /// Bad input or I/O. (2, a usage error, is clap's.)
     Failure = 1,
-    /// A required verdict did not hold.
+    /// A required verdict or a proof did not hold.
     CheckFailed = 3,
 }
 
@@ -35,7 +35,10 @@ fn main() -> ExitCode {
     let printer = Printer::new(cli.global.json);
     let status = run(cli, &printer).unwrap_or_else(|error| {
         printer.error(&error);
-        ExitStatus::Failure
+        match error.downcast_ref() {
+            Some(b158_convert::Error::Verification { .. }) => ExitStatus::CheckFailed,
+            _ => ExitStatus::Failure,
+        }
     });
     status.into()
 }

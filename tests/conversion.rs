@@ -2,7 +2,13 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use common::{b158, twin};
 use insta::assert_snapshot;
@@ -89,6 +95,29 @@ fn a_batch_plans_runs_and_goes_on() {
     assert_eq!(first.modified().unwrap(), second.modified().unwrap(), "a job that is done is not run again");
 }
 
+#[test]
+fn a_batch_takes_models_of_the_hub_by_their_names() {
+    let folder = TempDir::new().unwrap();
+    let model = folder.path().join("hub/models--org--name");
+    fs::create_dir_all(model.join("snapshots/0123abcd")).unwrap();
+    fs::create_dir(model.join("refs")).unwrap();
+    fs::write(model.join("refs/main"), "0123abcd").unwrap();
+    for entry in fs::read_dir(twin("tiny-b158-f16")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, model.join("snapshots/0123abcd").join(path.file_name().unwrap())).unwrap();
+    }
+    let jobs = folder.path().join("jobs.yaml");
+    fs::write(&jobs, "output: out\njobs: [{source: org/name, to: hf}]").unwrap();
+    for resume in [None, Some("--resume")] {
+        let mut command = b158();
+        command.env("HF_HUB_CACHE", folder.path().join("hub")).arg("convert");
+        output(command.arg("--batch").arg(&jobs).args(resume));
+    }
+    assert!(folder.path().join("out/name-hf/config.json").is_file());
+    let manifest = fs::read_to_string(folder.path().join("out/manifest.json")).unwrap();
+    assert!(manifest.contains(r#""source": "org/name""#), "{manifest}");
+}
+
 /// Replaces the cell of the column `seconds`.
 fn hide_seconds(line: &str) -> String {
     let cells: Vec<&str> = line.split('|').collect();
@@ -133,6 +162,74 @@ fn killed_conversions_leave_nothing_partial() {
     convert(&twin("tiny-b158-f16"), &target, &["--to", "tq2_0"]);
     let names: Vec<_> = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "abandoned partial files are gone: {names:?}");
+}
+
+/// Killed at any moment, and gone on with: in the end every output is there, and that of a run in peace.
+#[test]
+#[cfg(unix)]
+fn killed_batches_go_on() {
+    let folder = TempDir::new().unwrap();
+    let (jobs, out) = (folder.path().join("jobs.yaml"), folder.path().join("out"));
+    let text = format!(
+        "output: out\njobs:\n  - source: {}\n    to: [hf, f16, tq2_0]\n    verify: true\n",
+        twin("tiny-b158-f16").display()
+    );
+    fs::write(&jobs, text).unwrap();
+    let batch = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_b158"));
+        command.arg("convert").arg("--batch").arg(&jobs).args(more);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let start = Instant::now();
+    assert!(batch(&[]).wait().unwrap().success());
+    let whole = start.elapsed();
+    let expected = outputs(&out);
+    let models =
+        ["f16/config.json", "hf/config.json", "tq2_0.gguf"].map(|name| format!("tiny-b158-f16-{name}"));
+    assert!(models.iter().all(|name| expected.contains_key(name)));
+
+    let mut random = 1u64;
+    let mut interrupted = 0;
+    for round in 0..32 {
+        match round % 4 {
+            // Over nothing, over whole outputs, over what the last one left, and without its manifest.
+            0 => fs::remove_dir_all(&out).unwrap(),
+            1 => assert!(batch(&["--resume"]).wait().unwrap().success()),
+            2 => {}
+            _ => drop(fs::remove_file(out.join("manifest.json"))),
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut child = batch(if round % 2 == 0 { &["--resume"] } else { &[] });
+        std::thread::sleep(whole.mul_f64((random >> 40) as f64 / (1 << 24) as f64));
+        child.kill().unwrap();
+        interrupted += i32::from(child.wait().unwrap().code().is_none());
+        for (name, bytes) in outputs(&out) {
+            // What the name of a partial or replaced output begins with.
+            assert!(name.starts_with('.') || expected.get(&name) == Some(&bytes), "round {round}: {name}");
+        }
+    }
+    assert!(interrupted >= 8, "{interrupted} rounds were killed in time");
+    assert!(batch(&["--resume"]).wait().unwrap().success());
+    let found = outputs(&out);
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "nothing is left over");
+    assert!(found == expected);
+}
+
+/// Every file below a batch's folder but the manifest, which has times.
+#[cfg(unix)]
+fn outputs(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in folder.read_dir().into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            let inner = outputs(&path).into_iter();
+            files.extend(inner.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
+        } else if name != "manifest.json" {
+            files.insert(name, fs::read(path).unwrap());
+        }
+    }
+    files
 }
 
 /// A disk that is full, or files that may not grow: an error that says so, and nothing left.

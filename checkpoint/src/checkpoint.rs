@@ -30,6 +30,7 @@ pub struct Checkpoint {
     pub(crate) tensors: BTreeMap<TensorId, Tensor>,
     pub(crate) scales: BTreeMap<TensorId, f32>,
     pub(crate) text: TextFiles,
+    pub(crate) notes: Vec<String>,
 }
 
 /// What belongs to the tokenizer.
@@ -80,6 +81,31 @@ impl Checkpoint {
         }
     }
 
+    /// Opens a GGUF file whatever its name, with the defaults of [`OpenOptions`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_gguf(path: &Path) -> Result<Self, Error> {
+        gguf_file::open(path, &OpenOptions::default())
+    }
+
+    /// The model's name: that of its folder or file; in the Hub's cache, where folders are called by
+    /// commits, that of the repository.
+    pub fn name(&self) -> String {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if !path.is_dir() {
+            return path
+                .file_stem()
+                .map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        }
+        let repository = path.parent().filter(|p| p.file_name().is_some_and(|name| name == "snapshots"));
+        let repository = repository.and_then(Path::parent).and_then(name);
+        let repository =
+            repository.as_deref().and_then(|name| name.strip_prefix("models--")?.split("--").last());
+        repository.map(str::to_owned).or_else(|| name(&path)).unwrap_or_else(|| "model".into())
+    }
+
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
@@ -90,12 +116,23 @@ impl Checkpoint {
         &self.config
     }
 
+    /// What the files do not say and was assumed, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The files that hold weights, in order of names.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// The size of those files together.
+    /// The other files that the model consists of: config, index, generation config, tokenizer. None for a
+    /// GGUF file, which holds all of it.
+    pub fn files_beside_weights(&self) -> Vec<PathBuf> {
+        files::beside_weights(self)
+    }
+
+    /// The size of the files that hold weights.
     pub fn bytes_on_disk(&self) -> u64 {
         self.bytes_on_disk
     }

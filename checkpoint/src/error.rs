@@ -121,7 +121,7 @@ pub enum Error {
     /// A GGUF file of architecture `bitnet` that may be of either of two models with different
     /// activations.
     #[error(
-        "{}: the key `{key}` is missing: with this rotary base the architecture stands for models with different activations\nhint: add the key with `silu` (1bitLLM's models) or `relu2` (BitNet b1.58 2B4T), or convert the model from its Hugging Face folder",
+        "{}: the key `{key}` is missing: with this rotary base the architecture stands for models with different activations\nhint: say which it is, `silu` (1bitLLM's models) or `relu2` (BitNet b1.58 2B4T), with --activation of `b158 convert`, or convert the model from its Hugging Face folder",
         file.display()
     )]
     UnknownActivation {

@@ -66,9 +66,21 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Err
         bos_text: None,
         chat_template: tokenizer::chat_template(&gguf).map(str::to_owned),
     };
+    let mut notes = Vec::new();
+    let order = tensors.values().find_map(|tensor| match tensor.dtype {
+        TensorType::I2sX86 => Some("x86"),
+        TensorType::I2sArm => Some("ARM"),
+        _ => None,
+    });
+    if let Some(order) = order.filter(|_| !metadata::says_interleave(&gguf)) {
+        notes.push(format!(
+            "{}: I2_S files do not say in which order their codes are; they were read in the order of {order}",
+            path.display()
+        ));
+    }
     let bytes_on_disk = total_bytes([&file]);
     let path = path.to_owned();
-    Ok(Checkpoint { files: vec![path.clone()], path, config, bytes_on_disk, tensors, scales, text })
+    Ok(Checkpoint { files: vec![path.clone()], path, config, bytes_on_disk, tensors, scales, text, notes })
 }
 
 fn unknown_type(path: &Path, gguf: &Gguf, entry: &TensorEntry) -> Error {

@@ -13,8 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of a model `org/name` in the cache, if the path is of that form and the cache has it.
-pub(crate) fn find(model: &Path) -> Option<PathBuf> {
+/// The folder of a model `org/name` in the local cache of the Hugging Face Hub, if the path is of that form
+/// and the cache has it.
+pub fn find(model: &Path) -> Option<PathBuf> {
     find_in(&cache()?, model)
 }
 

@@ -97,6 +97,7 @@ fn open(
     refuse_unused(&weights.listing, weights.entries.keys().map(String::as_str), &demanded)?;
     let mut scales = BTreeMap::new();
     if let Some(convention) = packed {
+        refuse_mixed(&weights.listing, &tensors)?;
         for (&id, tensor) in tensors.iter().filter(|(_, t)| t.dtype == TensorType::HfPacked) {
             scales.insert(id, weights.scale(tensor, convention)?);
         }
@@ -109,7 +110,24 @@ fn open(
         tensors,
         scales,
         text: read_text(folder)?,
+        notes: Vec::new(),
     })
+}
+
+/// With some linear layers packed, the others are not ternary, and their activations are not quantized.
+fn refuse_mixed(file: &Path, tensors: &BTreeMap<TensorId, Tensor>) -> Result<(), Error> {
+    let dense = tensors.iter().find(|(id, tensor)| id.is_linear() && tensor.dtype != TensorType::HfPacked);
+    match dense {
+        None => Ok(()),
+        Some((_, tensor)) => Err(Error::unsupported(
+            file,
+            format!(
+                "a mixture of packed and full-precision linear layers (`{}` is {})",
+                tensor.name, tensor.dtype
+            ),
+            "use a checkpoint in which all linear layers of the blocks are packed",
+        )),
+    }
 }
 
 /// Packed weights `[rows / 4, cols]` stand for `[rows, cols]`.

@@ -19,20 +19,32 @@ use crate::Error;
 /// this size takes some tens of megabytes at most.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
+/// The longest tokenizer that is read; the largest published ones have some 30 MB.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+
 /// Reads a regular file of at most [`MAX_TEXT_BYTES`].
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read; [`Error::Malformed`] if it is longer or no regular file.
 pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>, Error> {
+    read_at_most(path, MAX_TEXT_BYTES)
+}
+
+/// The same for the files of a tokenizer, of at most [`MAX_TOKENIZER_BYTES`].
+pub(crate) fn read_tokenizer(path: &Path) -> Result<Vec<u8>, Error> {
+    read_at_most(path, MAX_TOKENIZER_BYTES)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     // A pipe or a device may have no end.
     if !path.metadata().map_err(Error::io(path))?.is_file() {
         return Err(Error::malformed(path, "it is no ordinary file"));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io(path))?;
-    file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    if bytes.len() as u64 > MAX_TEXT_BYTES {
-        return Err(Error::malformed(path, format!("it is longer than {MAX_TEXT_BYTES} bytes")));
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::malformed(path, format!("it is longer than {limit} bytes")));
     }
     Ok(bytes)
 }

@@ -161,7 +161,7 @@ pub enum Error {
         /// What is wrong.
         reason: String,
         /// What to do about it.
-        hint: &'static str,
+        hint: String,
     },
     /// A job takes more memory than the budget of its batch.
     #[error(

@@ -292,6 +292,8 @@ pub struct Options {
     pub scales: Scales,
     /// How the scales of `hf` are meant.
     pub linear_class: LinearClass,
+    /// Whether to read the output back, before it gets its name, and to prove it against the source.
+    pub verify: bool,
     /// The instruction set of the kernels.
     pub isa: Isa,
 }
@@ -300,7 +302,7 @@ impl Options {
     /// The defaults of a format.
     pub fn new(format: Format, isa: Isa) -> Self {
         let (scales, linear_class) = (Scales::default(), LinearClass::default());
-        Self { format, scheme: None, head: None, scales, linear_class, isa }
+        Self { format, scheme: None, head: None, scales, linear_class, verify: false, isa }
     }
 
     /// The scheme in force.

@@ -1,22 +1,25 @@
 //! Writing a Hugging Face folder: safetensors in shards, config.json, tokenizer.
 
-use std::{fs::File, io, io::BufWriter};
+use std::{io, io::BufWriter};
 
 use b158_checkpoint::{
-    OutputError, OutputFolder, TensorId, TensorInfo,
+    Checkpoint, FlushedFile, OutputError, OutputFolder, TensorId,
     safetensors::{SafetensorsPlan, SafetensorsWriter},
 };
 use serde_json::{Value, json};
 
 use crate::{
     Error, Format, Report, plan,
+    verify::verify_written,
     write::{Job, Sink, written},
 };
 
 /// The size at which transformers begins another file.
 const SHARD_BYTES: u64 = 5_000_000_000;
 
-impl<F: FnMut(&str) -> io::Result<BufWriter<File>>> Sink for SafetensorsWriter<'_, BufWriter<File>, F> {
+impl<F: FnMut(&str) -> io::Result<BufWriter<FlushedFile>>> Sink
+    for SafetensorsWriter<'_, BufWriter<FlushedFile>, F>
+{
     fn part(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.write_part(name, bytes)
     }
@@ -24,11 +27,9 @@ impl<F: FnMut(&str) -> io::Result<BufWriter<File>>> Sink for SafetensorsWriter<'
 
 pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Result<Report, Error> {
     let folder = OutputFolder::create(job.output)?;
-    let tensors = job.steps.iter().flat_map(written).map(|(name, dtype, shape)| {
-        let name = name.to_owned();
-        TensorInfo { name, dtype, shape }
-    });
-    let plan = SafetensorsPlan::new(tensors.collect(), Some(SHARD_BYTES))?;
+    let plan = SafetensorsPlan::new(job.steps.iter().flat_map(written).collect(), Some(SHARD_BYTES))?;
+    // A tokenizer that cannot be read is refused before any work is done.
+    let text_files = job.checkpoint.text_files()?;
     let open = |name: &str| {
         let file = folder.file(name).map_err(|e: OutputError| e.source)?;
         Ok(BufWriter::with_capacity(1 << 20, file))
@@ -39,8 +40,12 @@ pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -
 
     report.source_sha256 = digest()?;
     folder.write("config.json", config(job, &report)?.as_bytes())?;
-    for (name, bytes) in job.checkpoint.text_files()? {
+    for (name, bytes) in text_files {
         folder.write(&name, &bytes)?;
+    }
+    if job.options.verify {
+        let written = Checkpoint::open(folder.partial_path())?;
+        report.verified = Some(verify_written(job.checkpoint, &written, job.output, job.options)?);
     }
     folder.commit()?;
     report.output_bytes = plan.total_bytes();

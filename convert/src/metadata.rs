@@ -1,60 +1,54 @@
 //! What a written GGUF file says about its model and where it comes from.
 
 use b158_checkpoint::{
-    Checkpoint, TensorId, TensorInfo, TensorType,
+    Architecture, Checkpoint, ModelConfig, TensorInfo, TensorType,
     gguf::{
         GgufPlan, ROPE_FREQS,
         metadata::{self, Description, Metadata},
     },
 };
 
-use crate::{Error, Options, Scheme, plan::Step, write::written};
+use crate::{Error, Format, Options, Scheme, plan::Step, write::written};
 
 /// The metadata of a GGUF file but for the source's hash.
 pub(crate) struct Gguf<'a> {
     checkpoint: &'a Checkpoint,
     options: &'a Options,
+    scheme: Scheme,
     tokenizer: Metadata,
-    /// What llama.cpp may tokenize otherwise.
+    /// What llama.cpp may do otherwise.
     pub(crate) warnings: Vec<String>,
 }
 
 impl<'a> Gguf<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, options: &'a Options) -> Result<Self, Error> {
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        options: &'a Options,
+        scheme: Scheme,
+    ) -> Result<Self, Error> {
         let tokenizer = checkpoint.tokenizer_metadata()?;
-        Ok(Self { checkpoint, options, tokenizer: tokenizer.metadata, warnings: tokenizer.warnings })
+        let mut warnings = tokenizer.warnings;
+        warnings.extend(refused_by(checkpoint.config(), options));
+        Ok(Self { checkpoint, options, scheme, tokenizer: tokenizer.metadata, warnings })
     }
 
     /// The whole header.
     pub(crate) fn plan(&self, steps: &[Step], source_sha256: &str) -> Result<GgufPlan, Error> {
-        let name = self.checkpoint.path().file_stem().map_or("model".into(), |name| name.to_string_lossy());
-        let is_packed =
-            |id: &TensorId| self.checkpoint.tensor(*id).is_ok_and(|t| !t.dtype.is_full_precision());
-        let linears = self.checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear());
-        // Packed codes are copied.
-        let scheme = if linears.collect::<Vec<_>>().iter().all(is_packed) {
-            Scheme::None
-        } else {
-            self.options.scheme()
-        };
         let provenance = [
             ("b158.version", env!("CARGO_PKG_VERSION")),
-            ("b158.scheme", scheme.name()),
+            ("b158.scheme", self.scheme.name()),
             ("b158.source.sha256", source_sha256),
         ];
         let metadata = metadata::to_gguf(
             self.checkpoint.config(),
             Description {
-                name: &name,
+                name: &self.checkpoint.name(),
                 linears: self.options.format.tensor_type(),
                 tokenizer: self.tokenizer.clone(),
                 provenance: provenance.map(|(key, value)| (key.to_owned(), value.into())).into(),
             },
         );
-        let tensors = steps.iter().flat_map(written).map(|(name, dtype, shape)| {
-            let name = name.to_owned();
-            TensorInfo { name, dtype, shape }
-        });
+        let tensors = steps.iter().flat_map(written);
         let factors = self.rope_factors().map(|factors| TensorInfo {
             name: ROPE_FREQS.to_owned(),
             dtype: TensorType::F32,
@@ -68,4 +62,24 @@ impl<'a> Gguf<'a> {
     pub(crate) fn rope_factors(&self) -> Option<Vec<f32>> {
         self.checkpoint.config().rope_factors()
     }
+}
+
+/// Who refuses the file, where that is not plain from its format.
+fn refused_by(config: &ModelConfig, options: &Options) -> Option<String> {
+    let name = metadata::architecture_name(config);
+    let bitnet_cpp = matches!(options.format, Format::Blocks(f) if !f.block_scales());
+    let reason = match name {
+        "bitnet-b1.58" if !bitnet_cpp => "llama.cpp does not compute squared ReLU",
+        name if !name.starts_with("b158-") => return None,
+        _ if config.linear_norm_eps.is_some() => {
+            "llama.cpp and bitnet.cpp know no norms inside linear layers"
+        }
+        _ if config.architecture == Architecture::Llama => {
+            "llama.cpp and bitnet.cpp compute LLaMA with SiLU only"
+        }
+        _ => {
+            "llama.cpp and bitnet.cpp take a BitNet's embedding for its output head, and this model has a head of its own"
+        }
+    };
+    Some(format!("{reason}; the file names its architecture `{name}`, which makes them refuse it"))
 }

@@ -127,7 +127,7 @@ fn check_head(source: &Tensor, dtype: TensorType, container: Container) -> Resul
     let cols = source.shape[1];
     if dtype.byte_len(&[cols]).is_none() {
         let reason = format!("rows of {cols} weights do not consist of {dtype}'s blocks");
-        return Err(Error::Head { file: file(), reason, hint: "choose --head q8_0 (blocks of 32) or f16" });
+        return Err(Error::Head { file: file(), reason, hint: "choose --head f16, bf16 or f32" });
     }
     Ok(())
 }

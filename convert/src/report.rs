@@ -3,7 +3,7 @@
 use b158_checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 
-use crate::{Options, Scheme};
+use crate::{Options, Scheme, Verified};
 
 /// What a conversion did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +24,13 @@ pub struct Report {
     pub bits_per_weight: Option<f64>,
     /// The largest change of a scale that its place in the output forced, relative to it.
     pub largest_scale_change: f64,
-    /// What other readers of the output may do otherwise, one sentence each.
+    /// How far the codes that the scheme made are from the weights, relative to them (Frobenius norms);
+    /// only of a model that was not trained with ternary weights.
+    pub relative_error: Option<f64>,
+    /// What to know before the output is used, one sentence each.
     pub warnings: Vec<String>,
+    /// What was read back and compared, if that was asked for.
+    pub verified: Option<Verified>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// One entry for each ternary tensor, in file order.
@@ -45,6 +50,8 @@ pub struct TensorReport {
     pub scale_change: f64,
     /// Whether the scheme made its codes.
     pub ternarized: bool,
+    /// As [`Report::relative_error`].
+    pub relative_error: Option<f64>,
     /// How many codes are -1, 0 and +1.
     pub codes: [u64; 3],
     /// Wall time in seconds.
@@ -52,17 +59,19 @@ pub struct TensorReport {
 }
 
 impl Report {
-    pub(crate) fn new(checkpoint: &Checkpoint, options: &Options) -> Self {
+    pub(crate) fn new(checkpoint: &Checkpoint, options: &Options, scheme: Scheme) -> Self {
         Self {
             format: options.format.name().to_owned(),
-            scheme: options.scheme().name().to_owned(),
+            scheme: scheme.name().to_owned(),
             source_sha256: String::new(),
             source_bytes: checkpoint.bytes_on_disk(),
             output_bytes: 0,
             ternary_weights: 0,
             bits_per_weight: None,
             largest_scale_change: 0.0,
+            relative_error: None,
             warnings: Vec::new(),
+            verified: None,
             seconds: 0.0,
             tensors: Vec::new(),
         }
@@ -75,9 +84,6 @@ impl Report {
     }
 
     pub(crate) fn finish(&mut self) {
-        if !self.tensors.iter().any(|t| t.ternarized) {
-            Scheme::None.name().clone_into(&mut self.scheme);
-        }
         let bytes: u64 = self.tensors.iter().map(|t| t.bytes).sum();
         self.bits_per_weight =
             (self.ternary_weights > 0).then(|| bytes as f64 * 8.0 / self.ternary_weights as f64);

@@ -3,8 +3,13 @@
 //! ```text
 //!   packed                  its codes and scale as they are
 //!   0 and one magnitude     the signs, and the magnitude as the scale
+//!   0 only                  zeros, and a scale that nobody needs
 //!   anything else           codes by the scheme
 //! ```
+//!
+//! A scale is positive here: a negative one becomes its magnitude, with the codes turned round.
+
+use std::ops::Add;
 
 use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType};
 use b158_kernels::{
@@ -22,12 +27,14 @@ use crate::{Error, Format, Scheme};
 pub(crate) struct Ternary<'t> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    /// A weight is about `scale * code`.
+    /// A weight is about `scale * code`; finite and positive.
     pub(crate) scale: f32,
     /// Whether the scheme made the codes; the others were there.
     pub(crate) ternarized: bool,
     tensor: &'t Tensor,
     codes: Codes<'t>,
+    /// Whether the stored codes are of a negative scale.
+    negated: bool,
     isa: Isa,
 }
 
@@ -37,7 +44,59 @@ enum Codes<'t> {
     Blocks(TernaryFormat),
     /// Made at once.
     Made(Vec<i8>),
+    /// All 0.
+    Zeros,
 }
+
+/// Squared Frobenius norms of the weights and of what codes and scale leave of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Loss {
+    error: f64,
+    norm: f64,
+}
+
+impl Loss {
+    /// The error relative to the weights; `None` if nothing was measured.
+    pub(crate) fn relative(&self) -> Option<f64> {
+        (self.norm > 0.0).then(|| (self.error / self.norm).sqrt())
+    }
+}
+
+impl Add for Loss {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { error: self.error + other.error, norm: self.norm + other.norm }
+    }
+}
+
+/// The scheme that makes codes of the checkpoint's weights: `none` if all are ternary already. A master's
+/// first tensor tells.
+pub(crate) fn scheme_in_force(checkpoint: &Checkpoint, scheme: Scheme) -> Result<Scheme, Error> {
+    for id in checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear()) {
+        let tensor = checkpoint.tensor(id)?;
+        if !tensor.dtype.is_full_precision() {
+            continue;
+        }
+        let wide: Vec<f32>;
+        let weights = match tensor.weights()? {
+            Weights::Plain(weights) => weights,
+            blocks @ Weights::Blocks { .. } => {
+                wide = widen(&blocks);
+                DenseSlice::F32(&wide)
+            }
+        };
+        let ternary = ternarize::magnitude(weights).is_some() || is_zero(weights);
+        tensor.release();
+        if !ternary {
+            return Ok(scheme);
+        }
+    }
+    Ok(Scheme::None)
+}
+
+/// Weights that are looked at together.
+const CHUNK: usize = 1 << 16;
 
 /// Buffers for unpacking rows; one for each thread.
 #[derive(Default)]
@@ -56,12 +115,22 @@ impl<'t> Ternary<'t> {
         isa: Isa,
     ) -> Result<Option<Self>, Error> {
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        let mut ternary =
-            Self { rows, cols, scale: 1.0, ternarized: false, tensor, codes: Codes::Made(Vec::new()), isa };
+        let mut ternary = Self {
+            rows,
+            cols,
+            scale: 1.0,
+            ternarized: false,
+            tensor,
+            codes: Codes::Zeros,
+            negated: false,
+            isa,
+        };
         if let Some(format) = tensor.dtype.ternary() {
-            ternary.codes = Codes::Blocks(format);
             // A file with a scale tensor has block scales of 1, so the product is exact.
-            ternary.scale = ternary.block_scale(format)? * checkpoint.scale(id)?.unwrap_or(1.0);
+            if let Some(scale) = ternary.block_scale(format)? {
+                ternary.codes = Codes::Blocks(format);
+                ternary.scale = scale * checkpoint.scale(id)?.unwrap_or(1.0);
+            }
         } else if tensor.dtype == TensorType::HfPacked {
             let mut codes = vec![0; rows * cols];
             hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| ternary.damaged(&e.to_string()))?;
@@ -70,6 +139,13 @@ impl<'t> Ternary<'t> {
         } else {
             return ternary.round(scheme);
         }
+        if !ternary.scale.is_finite() {
+            return Err(ternary.damaged("its scale is not finite\nhint: the tensor is damaged"));
+        }
+        if ternary.scale == 0.0 {
+            (ternary.codes, ternary.scale) = (Codes::Zeros, 1.0);
+        }
+        (ternary.negated, ternary.scale) = (ternary.scale < 0.0, ternary.scale.abs());
         Ok(Some(ternary))
     }
 
@@ -85,6 +161,8 @@ impl<'t> Ternary<'t> {
         let non_finite = |e: ternarize::NonFinite| non_finite(self.tensor, e.index);
         if let Some(magnitude) = ternarize::magnitude(weights) {
             self.scale = magnitude;
+        } else if is_zero(weights) {
+            return Ok(Some(self));
         } else {
             self.ternarized = true;
             match scheme {
@@ -119,7 +197,13 @@ impl<'t> Ternary<'t> {
                 ternarize::ternarize(self.isa, weights.range(range), self.scale, out);
             }
             Codes::Made(codes) => out.copy_from_slice(&codes[row * self.cols..][..self.cols]),
-            Codes::Blocks(format) => return self.unpack(*format, row, out, scratch),
+            Codes::Blocks(format) => self.unpack(*format, row, out, scratch)?,
+            Codes::Zeros => out.fill(0),
+        }
+        if self.negated {
+            for code in out {
+                *code = -*code;
+            }
         }
         Ok(())
     }
@@ -138,10 +222,39 @@ impl<'t> Ternary<'t> {
         format.unpack(bytes, codes, &mut scratch.scales).map_err(|e| self.damaged(&format!("row {row}: {e}")))
     }
 
-    /// The one scale of all blocks that hold a nonzero code; 1 for a format without block scales.
-    fn block_scale(&self, format: TernaryFormat) -> Result<f32, Error> {
+    /// What the scheme lost; nothing of codes that were there.
+    pub(crate) fn loss(&self) -> Result<Loss, Error> {
+        if !self.ternarized {
+            return Ok(Loss::default());
+        }
+        let weights = self.tensor.weights()?;
+        let of_row = |row: usize, (codes, wide, scratch): &mut (Vec<i8>, Vec<f32>, Scratch)| {
+            self.row(row, codes, scratch)?;
+            weights.rows(row..row + 1, self.cols).to_f32(wide);
+            let mut loss = Loss::default();
+            for (&code, &w) in codes.iter().zip(wide.iter()) {
+                let difference = f64::from(w) - f64::from(code) * f64::from(self.scale);
+                loss.error += difference * difference;
+                loss.norm += f64::from(w) * f64::from(w);
+            }
+            Ok(loss)
+        };
+        let rows: Vec<Loss> = (0..self.rows)
+            .into_par_iter()
+            .map_init(
+                || (vec![0; self.cols], vec![0.0; self.cols], Scratch::default()),
+                |buffers, row| of_row(row, buffers),
+            )
+            .collect::<Result<_, Error>>()?;
+        // In the order of rows, so that the sum does not depend on threads.
+        Ok(rows.into_iter().fold(Loss::default(), Add::add))
+    }
+
+    /// The one scale of all blocks that hold a nonzero code, None if there is no such block; 1 for a format
+    /// without block scales.
+    fn block_scale(&self, format: TernaryFormat) -> Result<Option<f32>, Error> {
         if !format.block_scales() {
-            return Ok(1.0);
+            return Ok(Some(1.0));
         }
         // (row, block, scale) of the first block of each row that differs from those before it.
         let scan = |row: usize, scratch: &mut Scratch| -> Result<Option<(usize, f16)>, Error> {
@@ -180,8 +293,7 @@ impl<'t> Ternary<'t> {
                 return Err(self.two_scales(row, block, scale, other));
             }
         }
-        // A matrix of zeros has any scale.
-        Ok(found.map_or(1.0, f16::to_f32))
+        Ok(found.map(f16::to_f32))
     }
 
     fn two_scales(&self, row: usize, block: usize, scale: f16, other: f16) -> Error {
@@ -200,6 +312,16 @@ impl<'t> Ternary<'t> {
         let (file, tensor) = (self.tensor.file().to_owned(), self.tensor.name.clone());
         Error::Packed { file, tensor, reason: reason.to_owned() }
     }
+}
+
+fn is_zero(weights: DenseSlice) -> bool {
+    let wide = |chunk: usize| {
+        let range = chunk * CHUNK..weights.len().min((chunk + 1) * CHUNK);
+        let mut wide = vec![0.0; range.len()];
+        weights.range(range).to_f32(&mut wide);
+        wide.into_iter().all(|w| w == 0.0)
+    };
+    (0..weights.len().div_ceil(CHUNK)).into_par_iter().all(wide)
 }
 
 /// All weights in f32.

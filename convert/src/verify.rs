@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use b158_checkpoint::{Checkpoint, Tensor};
+use b158_checkpoint::{Checkpoint, Tensor, gguf::metadata, rope_permutation};
+use b158_kernels::rope::RopePairs;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -33,9 +34,19 @@ pub struct Verified {
 /// # Errors
 /// The first difference, by tensor and position, or a file that cannot be read.
 pub fn verify(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Result<Verified, Error> {
+    verify_written(checkpoint, &Checkpoint::open(output)?, output, options)
+}
+
+/// The same for an output that does not have its name yet.
+pub(crate) fn verify_written(
+    checkpoint: &Checkpoint,
+    written: &Checkpoint,
+    output: &Path,
+    options: &Options,
+) -> Result<Verified, Error> {
     let container = options.container(output)?;
-    let written = Checkpoint::open(output)?;
-    let proof = Proof { checkpoint, written: &written, output, options, container };
+    let proof = Proof { checkpoint, written, output, options };
+    proof.config(container)?;
     let mut verified = Verified::default();
     for step in plan::steps(checkpoint, container, options)? {
         proof.step(&step, &mut verified)?;
@@ -49,10 +60,35 @@ struct Proof<'a> {
     written: &'a Checkpoint,
     output: &'a Path,
     options: &'a Options,
-    container: Container,
 }
 
 impl Proof<'_> {
+    /// The model's shape, constants and tokenizer.
+    fn config(&self, container: Container) -> Result<(), Error> {
+        let mut expected = self.checkpoint.config().clone();
+        expected.ternary_linears |= self.options.format.is_packed();
+        expected.rope_pairs = match container {
+            Container::Gguf => metadata::rope_pairs(&expected),
+            Container::HuggingFace => RopePairs::HalfSplit,
+        };
+        let differs = |tensor: &str, difference| {
+            let (file, tensor) = (self.output.to_owned(), tensor.to_owned());
+            Err(Error::Verification { file, tensor, difference })
+        };
+        let found = self.written.config();
+        if *found != expected {
+            return differs("config", format!("{found:?}, not {expected:?}"));
+        }
+        let tokenizer = |checkpoint: &Checkpoint| match checkpoint.tokenizer_json() {
+            Err(b158_checkpoint::Error::NoTokenizer { .. }) => Ok(None),
+            json => json.map(Some),
+        };
+        if tokenizer(self.written)? != tokenizer(self.checkpoint)? {
+            return differs("tokenizer", "it is not the source's".to_owned());
+        }
+        Ok(())
+    }
+
     fn step(&self, step: &Step, verified: &mut Verified) -> Result<(), Error> {
         let differs = |difference| Error::Verification {
             file: self.output.to_owned(),
@@ -60,7 +96,8 @@ impl Proof<'_> {
             difference,
         };
         let (source, found) = (self.checkpoint.tensor(step.id)?, self.written.tensor(step.id)?);
-        let order = plan::order(self.checkpoint, self.container, step.id);
+        // By what the file itself says about its rows.
+        let order = rope_permutation(self.checkpoint.config(), step.id, self.written.config().rope_pairs);
         let (Content::Weights(dtype) | Content::Linear { dtype, .. }) = step.content;
         let count: u64 = step.shape.iter().product::<usize>() as u64;
         if found.dtype != dtype {
@@ -112,45 +149,30 @@ impl Proof<'_> {
     ) -> Result<bool, Difference> {
         let cols = expected.cols;
         let read = Ternary::read(self.written, step.id, found, Scheme::None, self.options.isa)?;
-        let rows = (0..expected.rows).into_par_iter();
-        let Some(read) = read else {
-            // Weights that are all 0 have no magnitude.
-            let zeros = |row: usize, codes: &mut [i8], scratch: &mut Scratch| {
-                expected.row(row, codes, scratch).map(|()| codes.iter().all(|&code| code == 0))
-            };
-            let all: Vec<bool> = rows
-                .map_init(|| (vec![0; cols], Scratch::default()), |(codes, s), row| zeros(row, codes, s))
-                .collect::<Result<_, _>>()?;
-            let held_none = all.into_iter().all(|zero| zero) && is_zero(found)?;
-            return if held_none { Ok(true) } else { Err(Difference::Value("it is not ternary".to_owned())) };
-        };
-        if read.scale.to_bits() != held.to_bits() {
+        let read = read.ok_or_else(|| Difference::Value("it is not ternary".to_owned()))?;
+        let zeros: Vec<bool> = (0..expected.rows)
+            .into_par_iter()
+            .map_init(
+                || (vec![0; cols], vec![0; cols], Scratch::default()),
+                |(a, b, scratch), row| {
+                    read.row(row, a, scratch)?;
+                    expected.row(order.map_or(row, |order| order[row]), b, scratch)?;
+                    match a.iter().zip(b.iter()).position(|(a, b)| a != b) {
+                        None => Ok(a.iter().all(|&code| code == 0)),
+                        Some(i) => Err(Difference::Value(format!(
+                            "row {row}, column {i}: code {} instead of {}",
+                            a[i], b[i]
+                        ))),
+                    }
+                },
+            )
+            .collect::<Result<_, _>>()?;
+        let zeros = zeros.into_iter().all(|zero| zero);
+        if !zeros && read.scale.to_bits() != held.to_bits() {
             return Err(Difference::Value(format!("the scale is {}, not {held}", read.scale)));
         }
-        rows.map_init(
-            || (vec![0; cols], vec![0; cols], Scratch::default()),
-            |(a, b, scratch), row| {
-                read.row(row, a, scratch)?;
-                expected.row(order.map_or(row, |order| order[row]), b, scratch)?;
-                match a.iter().zip(b.iter()).position(|(a, b)| a != b) {
-                    None => Ok(()),
-                    Some(i) => Err(Difference::Value(format!(
-                        "row {row}, column {i}: code {} instead of {}",
-                        a[i], b[i]
-                    ))),
-                }
-            },
-        )
-        .collect::<Result<(), _>>()?;
-        Ok(false)
+        Ok(zeros)
     }
-}
-
-fn is_zero(tensor: &Tensor) -> Result<bool, Error> {
-    let weights = tensor.dense()?;
-    let mut values = vec![0.0; weights.len()];
-    weights.to_f32(&mut values);
-    Ok(values.iter().all(|&value| value == 0.0))
 }
 
 enum Difference {

@@ -2,26 +2,27 @@
 
 use std::{
     io::{self, BufWriter, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
 use b158_checkpoint::{
-    Checkpoint, OutputError, OutputFile, TensorType,
+    Checkpoint, OutputError, OutputFile, TensorInfo, TensorType,
     gguf::{GgufDataWriter, ROPE_FREQS, i2_s_tail},
 };
 use half::f16;
 
 use crate::{
-    Error, Options, Report, TensorReport,
+    Error, Options, Report, Scheme, TensorReport,
     format::Container,
     hugging_face, metadata,
     plan::{self, Content, Step},
     rows::Rows,
     scale::{self, Place},
     source::{self, Unchanged},
-    ternary::Ternary,
+    ternary::{self, Loss, Ternary},
+    verify::verify_written,
 };
 
 /// Told after each tensor: bytes of the source that are done, bytes in all.
@@ -43,12 +44,13 @@ pub fn convert(
     let container = options.container(output)?;
     refuse_to_replace_source(checkpoint, output)?;
     let steps = plan::steps(checkpoint, container, options)?;
+    let scheme = ternary::scheme_in_force(checkpoint, options.scheme())?;
     let unchanged = Unchanged::watch(checkpoint.files())?;
     let stop = AtomicBool::new(false);
     let mut report = std::thread::scope(|scope| {
         // The source's hash goes into the output's header; it is computed while the tensors are written.
         let digest = scope.spawn(|| source::sha256(checkpoint.files(), &stop));
-        let job = Job { checkpoint, output, options, container, steps: &steps, progress };
+        let job = Job { checkpoint, output, options, container, scheme, steps: &steps, progress };
         let digest = || digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let finish = || {
             let digest = digest()?.expect("nobody stopped it");
@@ -66,13 +68,19 @@ pub fn convert(
     Ok(report)
 }
 
+/// The output must be neither a file of the source nor a folder that holds one.
 fn refuse_to_replace_source(checkpoint: &Checkpoint, output: &Path) -> Result<(), Error> {
     let Ok(existing) = output.canonicalize() else { return Ok(()) };
-    let is_source = |file: &&PathBuf| file.canonicalize().is_ok_and(|file| file == existing);
-    match checkpoint.files().iter().find(is_source) {
-        Some(file) => Err(Error::OutputIsSource { file: file.clone() }),
-        None => Ok(()),
+    for file in checkpoint.files() {
+        // A file, and what it may be a link to.
+        let links = [file.canonicalize().ok(), Some(file.clone())];
+        let folders = links.iter().flatten().filter_map(|file| file.parent()?.canonicalize().ok());
+        let same = links.iter().flatten().any(|file| *file == existing);
+        if same || folders.into_iter().any(|folder| folder == existing) {
+            return Err(Error::OutputIsSource { file: file.clone() });
+        }
     }
+    Ok(())
 }
 
 /// What both containers need.
@@ -81,6 +89,8 @@ pub(crate) struct Job<'a> {
     pub(crate) output: &'a Path,
     pub(crate) options: &'a Options,
     container: Container,
+    /// What makes codes of weights that have none.
+    scheme: Scheme,
     pub(crate) steps: &'a [Step],
     progress: Progress<'a>,
 }
@@ -99,7 +109,7 @@ impl<W: Write> Sink for GgufDataWriter<'_, W> {
 fn write_gguf(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Result<Report, Error> {
     let mut file = OutputFile::create(job.output)?;
     // The hash is not known yet, but its length is.
-    let metadata = metadata::Gguf::new(job.checkpoint, job.options)?;
+    let metadata = metadata::Gguf::new(job.checkpoint, job.options, job.scheme)?;
     let plan = metadata.plan(job.steps, &"0".repeat(64))?;
     let mut writer = BufWriter::with_capacity(1 << 20, &mut file);
     plan.write_header(&mut writer).map_err(|e| job.error(e))?;
@@ -112,10 +122,15 @@ fn write_gguf(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Resu
     data.finish().map_err(|e| job.error(e))?;
     drop(writer);
 
-    report.warnings.clone_from(&metadata.warnings);
+    report.warnings.extend(metadata.warnings.iter().cloned());
     report.source_sha256 = digest()?;
     let plan = metadata.plan(job.steps, &report.source_sha256)?;
     file.seek(SeekFrom::Start(0)).and_then(|_| plan.write_header(&mut file)).map_err(|e| job.error(e))?;
+    if job.options.verify {
+        file.flush().map_err(|e| job.error(e))?;
+        let written = Checkpoint::open_gguf(file.partial_path())?;
+        report.verified = Some(verify_written(job.checkpoint, &written, job.output, job.options)?);
+    }
     file.commit()?;
     report.output_bytes = plan.file_len();
     Ok(report)
@@ -128,25 +143,48 @@ impl Job<'_> {
 
     /// Makes every tensor.
     pub(crate) fn tensors(&self, sink: &mut impl Sink) -> Result<Report, Error> {
-        let mut report = Report::new(self.checkpoint, self.options);
+        let mut report = Report::new(self.checkpoint, self.options, self.scheme);
+        let mut loss = Loss::default();
         let mut done = 0;
         let total = self.checkpoint.tensor_bytes();
         for step in self.steps {
             let start = Instant::now();
             let tensor = self.checkpoint.tensor(step.id)?;
-            if let Some(mut entry) = self.tensor(step, sink)? {
+            if let Some((mut entry, of_tensor)) = self.tensor(step, sink)? {
                 entry.seconds = start.elapsed().as_secs_f64();
                 report.add(entry);
+                loss = loss + of_tensor;
             }
             done += tensor.bytes().len() as u64;
             tensor.release();
             (self.progress)(done, total);
         }
         report.finish();
+        self.warn(&mut report, &loss);
         Ok(report)
     }
 
-    fn tensor(&self, step: &Step, sink: &mut impl Sink) -> Result<Option<TensorReport>, Error> {
+    /// What to know before the output is used.
+    fn warn(&self, report: &mut Report, loss: &Loss) {
+        report.warnings.extend(self.checkpoint.notes().iter().cloned());
+        if let Some(error) = loss.relative() {
+            report.relative_error = Some(error);
+            report.warnings.push(format!(
+                "this model was not trained with ternary weights: its codes differ from its weights by {:.0} % of their norm. Ternarized afterwards, a model usually loses most of its quality: evaluate it before use",
+                100.0 * error
+            ));
+        }
+        let values = self.container == Container::HuggingFace && !self.options.format.is_packed();
+        if values && !report.tensors.is_empty() && self.checkpoint.config().ternary_linears {
+            report.warnings.push(
+                "transformers ternarizes these weights once more when it runs them, with their mean as scale, which the zeros among them make smaller: for transformers, convert to hf"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Makes one tensor; of a ternary one, returns what it is and what the scheme lost.
+    fn tensor(&self, step: &Step, sink: &mut impl Sink) -> Result<Option<(TensorReport, Loss)>, Error> {
         let tensor = self.checkpoint.tensor(step.id)?;
         let order = plan::order(self.checkpoint, self.container, step.id);
         let (dtype, scale_name) = match &step.content {
@@ -187,15 +225,20 @@ impl Job<'_> {
             sink.part(name, &stored.to_le_bytes()).map_err(|e| self.error(e))?;
             bytes += 4;
         }
-        Ok(Some(TensorReport {
+        // A model that is trained for it computes with the codes; nothing is lost.
+        let trained = self.checkpoint.config().ternary_linears;
+        let loss = if trained { Loss::default() } else { ternary.loss()? };
+        let report = TensorReport {
             name: step.name.clone(),
             bytes,
             scale: ternary.scale,
             scale_change: scale::relative_change(ternary.scale, held),
             ternarized: ternary.ternarized,
+            relative_error: loss.relative(),
             codes,
             seconds: 0.0,
-        }))
+        };
+        Ok(Some((report, loss)))
     }
 
     fn write(&self, rows: &Rows, name: &str, tail: &[u8], sink: &mut impl Sink) -> Result<[u64; 3], Error> {
@@ -208,11 +251,13 @@ impl Job<'_> {
 }
 
 /// The tensors that a step writes, for a container's header.
-pub(crate) fn written(step: &Step) -> impl Iterator<Item = (&str, TensorType, Vec<usize>)> {
+pub(crate) fn written(step: &Step) -> impl Iterator<Item = TensorInfo> {
     let (dtype, scale) = match &step.content {
         Content::Weights(dtype) => (*dtype, None),
         Content::Linear { dtype, scale_name } => (*dtype, scale_name.as_deref()),
     };
-    let tensor = (step.name.as_str(), dtype, step.shape.clone());
-    [tensor].into_iter().chain(scale.map(|name| (name, TensorType::F32, vec![1])))
+    let tensor = TensorInfo { name: step.name.clone(), dtype, shape: step.shape.clone() };
+    let scale =
+        scale.map(|name| TensorInfo { name: name.to_owned(), dtype: TensorType::F32, shape: vec![1] });
+    [tensor].into_iter().chain(scale)
 }

@@ -85,9 +85,35 @@ fn a_source_is_not_replaced_by_its_own_output() {
     quietly(source.path(), &file, &options("f32")).unwrap();
     let error = quietly(&file, &file, &options("tq2_0")).unwrap_err();
     assert!(matches!(error, Error::OutputIsSource { .. }), "{error}");
-    // A folder that holds something is not replaced either.
+    // Nor is a folder that holds the source, or one that somebody else filled.
     let error = quietly(&file, source.path(), &options("hf")).unwrap_err();
+    assert!(matches!(error, Error::OutputIsSource { .. }), "{error}");
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("notes"), "mine").unwrap();
+    let error = quietly(&file, other.path(), &options("hf")).unwrap_err();
     assert!(matches!(error, Error::Output(_)), "{error}");
+}
+
+#[test]
+fn a_folder_that_we_wrote_is_replaced_but_not_by_itself() {
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    random_checkpoint(source.path(), SHAPE, 5);
+    let output = out.path().join("m");
+    quietly(source.path(), &output, &options("hf")).unwrap();
+    let packed = fs::read(output.join("model.safetensors")).unwrap();
+    // A failure leaves it.
+    let mut none = options("hf");
+    none.scheme = Some("none".parse().unwrap());
+    quietly(source.path(), &output, &none).unwrap_err();
+    // So do conversions of the folder, and of files in it, to the folder itself.
+    quietly(&output, &output, &options("f16")).unwrap_err();
+    quietly(&output.join("model.safetensors"), &output, &options("f16")).unwrap_err();
+    let error = quietly(&output.join("../m"), &output, &options("f16")).unwrap_err();
+    assert!(matches!(error, Error::OutputIsSource { .. }), "{error}");
+    assert_eq!(fs::read(output.join("model.safetensors")).unwrap(), packed);
+    quietly(source.path(), &output, &options("f16")).unwrap();
+    assert_ne!(fs::read(output.join("model.safetensors")).unwrap(), packed);
+    assert_eq!(names(out.path()), [output]);
 }
 
 #[test]

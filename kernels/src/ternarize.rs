@@ -76,8 +76,8 @@ pub fn scale(isa: Isa, w: DenseSlice) -> Result<f32, NonFinite> {
     }
 }
 
-/// The magnitude that all weights but zeros have, if there is one and it is finite and at least 1e-5:
-/// the scale of weights that are ternary already. Few weights of a master are enough to tell.
+/// The magnitude that all weights but zeros have, if there is one: the scale of weights that are ternary
+/// already. Few weights of a master are enough to tell. None for a magnitude without a finite reciprocal.
 pub fn magnitude(w: DenseSlice) -> Option<f32> {
     let chunks = w.len().div_ceil(CHUNK);
     let magnitudes = |chunk: usize| {
@@ -88,8 +88,7 @@ pub fn magnitude(w: DenseSlice) -> Option<f32> {
     };
     let magnitude = (0..chunks).find_map(|chunk| magnitudes(chunk).next())?;
     let same = |chunk| magnitudes(chunk).all(|m| m == magnitude);
-    let ternary =
-        magnitude >= MIN_MEAN && magnitude.is_finite() && same(0) && (1..chunks).into_par_iter().all(same);
+    let ternary = magnitude.is_normal() && same(0) && (1..chunks).into_par_iter().all(same);
     ternary.then_some(magnitude)
 }
 
@@ -281,7 +280,8 @@ mod tests {
         *w.last_mut().unwrap() = 0.25;
         let w = DenseSlice::F32(&w);
         assert_eq!(scale(Isa::best(), w), absmean(Isa::best(), w));
-        for w in [&[][..], &[0.0; 5], &[1e-9; 5]] {
+        // A magnitude without a finite reciprocal is none.
+        for w in [&[][..], &[0.0; 5], &[1e-40; 5]] {
             let w = DenseSlice::F32(w);
             assert_eq!(scale(Isa::best(), w), absmean(Isa::best(), w));
         }

@@ -1,6 +1,6 @@
 //! `b158 convert --batch`.
 
-use std::{path::Path, sync::Mutex};
+use std::{collections::BTreeSet, path::Path, sync::Mutex};
 
 use anyhow::Result;
 use b158_convert::batch::{Batch, Entry, Events, Manifest, Planned, Status};
@@ -14,7 +14,8 @@ use crate::{ExitStatus, printer::Printer, progress};
 pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let batch = Batch::plan(file, isa)?;
     if dry_run {
-        let document = Plan { folder: batch.folder(), memory: batch.memory(), jobs: batch.planned() };
+        let document =
+            Plan { folder: &batch.folder().to_string_lossy(), memory: batch.memory(), jobs: batch.planned() };
         printer.result(&document, || plan_text(&batch))?;
         let fails = batch.planned().iter().any(|job| job.error.is_some());
         return Ok(if fails { ExitStatus::Failure } else { ExitStatus::Success });
@@ -23,6 +24,10 @@ pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer
     let failed = manifest.jobs.iter().filter(|job| job.status != Status::Done).count();
     printer.result(&manifest, || text(&manifest, batch.folder()))?;
     for job in &manifest.jobs {
+        let warnings = job.report.iter().flat_map(|report| &report.warnings);
+        for warning in warnings.collect::<BTreeSet<_>>() {
+            printer.note(&format!("warning: {}: {warning}", job.output));
+        }
         if let Some(error) = &job.error {
             printer.note(&format!("error: {}: {error}", job.output));
         }
@@ -32,7 +37,7 @@ pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer
 
 #[derive(Serialize)]
 struct Plan<'a> {
-    folder: &'a Path,
+    folder: &'a str,
     memory: u64,
     jobs: &'a [Planned],
 }
@@ -43,7 +48,7 @@ fn plan_text(batch: &Batch) -> String {
         ("output", Align::Left),
         ("options", Align::Left),
         ("source MB", Align::Right),
-        ("output MB", Align::Right),
+        ("tensors MB", Align::Right),
         ("memory MB", Align::Right),
     ];
     let rows: Vec<_> = batch
@@ -51,7 +56,7 @@ fn plan_text(batch: &Batch) -> String {
         .iter()
         .map(|job| {
             vec![
-                job.source.display().to_string(),
+                job.source.clone(),
                 job.output.display().to_string(),
                 job.options.clone(),
                 megabytes(job.source_bytes),
@@ -111,7 +116,7 @@ fn row(job: &Entry) -> Vec<String> {
         report(|r| {
             if r.largest_scale_change == 0.0 { "0".into() } else { format!("{:.1e}", r.largest_scale_change) }
         }),
-        job.verified.map_or("", |_| "yes").to_owned(),
+        report(|r| r.verified.map_or("", |_| "yes").to_owned()),
     ]
 }
 

@@ -2,20 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-use b158_checkpoint::Checkpoint;
-use b158_convert::{Inspection, Options, Report, Training, Verified};
+use anyhow::{Result, bail};
+use b158_checkpoint::{Activation, Checkpoint, Interleave, OpenOptions};
+use b158_convert::{Format, Options, Report};
 use b158_kernels::Isa;
-use serde::Serialize;
 
-use crate::{ExitStatus, cli::ConvertArgs, commands::batch, printer::Printer, progress};
-
-#[derive(Serialize)]
-struct Output {
-    #[serde(flatten)]
-    report: Report,
-    verified: Option<Verified>,
-}
+use crate::{
+    ExitStatus,
+    cli::{ActivationName, ConvertArgs, Order},
+    commands::batch,
+    printer::Printer,
+    progress,
+};
 
 pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if let Some(file) = &args.batch {
@@ -28,23 +26,44 @@ pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus
         format,
         scheme: args.scheme,
         head: args.head,
-        scales: args.scales,
-        linear_class: args.linear_class,
+        scales: args.scales.unwrap_or_default(),
+        linear_class: args.linear_class.unwrap_or_default(),
+        verify: args.verify,
         isa,
     };
-    let checkpoint = Checkpoint::open(source)?;
+    refuse_unused(args, &options)?;
+    let checkpoint = Checkpoint::open_with(source, &open_options(args))?;
     let report = convert(&checkpoint, output, &options)?;
-    if report.tensors.iter().any(|t| t.ternarized) && !checkpoint.config().ternary_linears {
-        printer.note(&full_precision(&b158_convert::inspect(&checkpoint, isa)?));
-    }
     for warning in &report.warnings {
         printer.note(&format!("warning: {warning}"));
     }
-    let verified =
-        if args.verify { Some(b158_convert::verify(&checkpoint, output, &options)?) } else { None };
-    let document = Output { report, verified };
-    printer.result(&document, || text(&document, output))?;
+    printer.result(&report, || text(&report, output))?;
     Ok(ExitStatus::Success)
+}
+
+fn open_options(args: &ConvertArgs) -> OpenOptions {
+    OpenOptions {
+        i2_s: match args.i2_s_order {
+            Some(Order::Arm) => Interleave::Arm,
+            Some(Order::X86) | None => Interleave::X86,
+        },
+        activation: args.activation.map(|name| match name {
+            ActivationName::Silu => Activation::Silu,
+            ActivationName::Relu2 => Activation::Relu2,
+        }),
+    }
+}
+
+/// An option that the format does not use is a mistake.
+fn refuse_unused(args: &ConvertArgs, options: &Options) -> Result<()> {
+    if args.linear_class.is_some() && options.format != Format::HuggingFace {
+        bail!("--linear-class is about the scales of hf, not of {}\nhint: leave it out", options.format);
+    }
+    let blocks = matches!(options.format, Format::Blocks(blocks) if blocks.block_scales());
+    if args.scales.is_some() && !blocks {
+        bail!("--scales is about tq1_0, tq2_0, q2_0 and q1_0, not {}\nhint: leave it out", options.format);
+    }
+    Ok(())
 }
 
 /// Converts with a progress bar.
@@ -58,17 +77,7 @@ pub fn convert(checkpoint: &Checkpoint, output: &Path, options: &Options) -> Res
     Ok(report)
 }
 
-/// What most people try first, and what comes of it.
-pub fn full_precision(inspection: &Inspection) -> String {
-    debug_assert_eq!(inspection.training, Training::FullPrecision);
-    format!(
-        "warning: this model was not trained with ternary weights: its codes differ from its weights by {:.0} % of their norm\nhint: ternarized afterwards, a model usually loses most of its quality (a model trained with ternary weights does not, for it computes with the codes itself). Evaluate it before use",
-        100.0 * inspection.relative_error
-    )
-}
-
-fn text(output: &Output, path: &Path) -> String {
-    let r = &output.report;
+fn text(r: &Report, path: &Path) -> String {
     let mut text = format!("{}: ", path.display());
     text += &match r.bits_per_weight {
         Some(bits) => {
@@ -89,7 +98,7 @@ fn text(output: &Output, path: &Path) -> String {
             r.format, r.largest_scale_change
         );
     }
-    if let Some(v) = output.verified {
+    if let Some(v) = r.verified {
         text += &format!(
             "\nverified: {} codes and {} scales in the output are those of the source's weights, {} other values are equal",
             v.codes, v.scales, v.values

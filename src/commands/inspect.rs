@@ -6,14 +6,17 @@ use b158_convert::{Inspection, Training, inspect};
 use b158_eval::table::{Align, markdown};
 use b158_kernels::Isa;
 
-use crate::{ExitStatus, cli::InspectArgs, commands::convert::full_precision, printer::Printer};
+use crate::{ExitStatus, cli::InspectArgs, printer::Printer};
 
 pub fn run(args: &InspectArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let inspection = inspect(&checkpoint, isa)?;
     printer.result(&inspection, || text(&inspection, args.tensors))?;
     if inspection.training == Training::FullPrecision {
-        printer.note(&full_precision(&inspection));
+        printer.note(&format!(
+            "warning: this model was not trained with ternary weights: codes would differ from its weights by {:.0} % of their norm. Ternarized afterwards, a model usually loses most of its quality",
+            100.0 * inspection.relative_error
+        ));
     }
     Ok(ExitStatus::Success)
 }

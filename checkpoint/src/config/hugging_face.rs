@@ -198,6 +198,19 @@ fn rope_scaling(keys: &Keys, key: &str, rope: &Keys) -> Result<RopeScaling, Erro
     }
 }
 
+/// A linear layer of the blocks that transformers would leave in full precision.
+fn kept_dense(quantization: &Keys) -> Result<Option<String>, Error> {
+    let Some(list) = quantization.get("modules_to_not_convert") else { return Ok(None) };
+    let bad = || quantization.bad("modules_to_not_convert", "it must be a list of names");
+    let names: Vec<&str> =
+        list.as_array().and_then(|list| list.iter().map(Value::as_str).collect()).ok_or_else(bad)?;
+    // transformers takes each for a part of a module's path.
+    let in_blocks = |name: &&str| {
+        ["layers", "self_attn", "mlp"].iter().any(|part| name.contains(part)) || name.ends_with("_proj")
+    };
+    Ok(names.into_iter().find(in_blocks).map(printable))
+}
+
 /// The quantization entries, if there are any.
 fn quantization(keys: &Keys) -> Result<Option<Quantization>, Error> {
     for (key, value) in [("weight_bits", 1), ("input_bits", 8)] {
@@ -214,6 +227,11 @@ fn quantization(keys: &Keys) -> Result<Option<Quantization>, Error> {
     if method.is_none_or(|method| method != "bitnet") {
         let feature = format!("the quantization method {}", method.map_or("(none)".into(), brief));
         return Err(Error::unsupported(keys.file, feature, "use the model's full-precision checkpoint"));
+    }
+    if let Some(name) = kept_dense(&quantization)? {
+        let feature = format!("`modules_to_not_convert` with `{name}`");
+        let hint = "use a model in which all linear layers of the blocks are ternary";
+        return Err(Error::unsupported(keys.file, feature, hint));
     }
     let norm_eps = match quantization.flag("use_rms_norm")? {
         // transformers' default.
@@ -414,6 +432,8 @@ mod tests {
             json!({"attention_bias": true}),
             json!({"mlp_bias": true}),
             json!({"quantization_config": {"quant_method": "gptq"}}),
+            json!({"quantization_config": {"quant_method": "bitnet", "modules_to_not_convert": ["lm_head", "q_proj"]}}),
+            json!({"quantization_config": {"quant_method": "bitnet", "modules_to_not_convert": ["model.layers.0"]}}),
         ] {
             assert!(matches!(parse_with(&changes), Err(Error::Unsupported { .. })));
         }

@@ -45,7 +45,7 @@ const BASE_OF_2B4T: f64 = 500_000.0;
 const LINEAR_NORM_EPS: &str = "b158.linear_norm_eps";
 /// Whether there are norms before attention and feed-forward network; absent if so.
 const BLOCK_NORMS: &str = "b158.block_norms";
-/// Before the name of an architecture: its linear layers have norms, which no other program would apply.
+/// Before the name of an architecture that no other program computes.
 const OWN: &str = "b158-";
 /// Whether the linear layers are BitLinear, also while they are stored in full precision.
 pub(crate) const TERNARY_LINEARS: &str = "b158.ternary_linears";
@@ -90,7 +90,7 @@ fn file_type(linears: TensorType) -> u32 {
 /// Which rows of the query and key projections a GGUF file with that model pairs: see
 /// [`crate::rope_permutation`].
 pub fn rope_pairs(config: &ModelConfig) -> RopePairs {
-    pairs(&architecture_name(config))
+    pairs(architecture_name(config))
 }
 
 /// llama.cpp's architecture `llama` pairs neighbours, its BitNets and our own ones as Hugging Face does.
@@ -102,25 +102,25 @@ fn pairs(architecture: &str) -> RopePairs {
 /// it, or a name that makes both refuse it rather than compute something else.
 ///
 /// ```text
-/// llama          SiLU, no sub-norms           llama.cpp, bitnet.cpp
-/// bitnet         SiLU, sub-norms              llama.cpp, bitnet.cpp
-/// bitnet-b1.58   squared ReLU, sub-norms      bitnet.cpp
+/// llama          SiLU, no sub-norms                   llama.cpp, bitnet.cpp
+/// bitnet         SiLU, sub-norms, tied head           llama.cpp, bitnet.cpp
+/// bitnet-b1.58   squared ReLU, sub-norms, tied head   bitnet.cpp
 /// b158-...       anything else
 /// ```
-fn architecture_name(config: &ModelConfig) -> String {
-    let own = config.linear_norm_eps.is_some();
+pub fn architecture_name(config: &ModelConfig) -> &'static str {
+    let plain = config.linear_norm_eps.is_none();
     match (config.architecture, config.activation) {
-        (Architecture::Llama, Activation::Silu) if !own => "llama".to_owned(),
-        (Architecture::Llama, _) => format!("{OWN}llama"),
-        (_, Activation::Silu) if !own => "bitnet".to_owned(),
-        (_, Activation::Relu2) if !own => "bitnet-b1.58".to_owned(),
-        _ => format!("{OWN}bitnet"),
+        (Architecture::Llama, Activation::Silu) if plain => "llama",
+        (Architecture::Llama, _) => "b158-llama",
+        (_, Activation::Silu) if plain && config.tied_embeddings => "bitnet",
+        (_, Activation::Relu2) if plain && config.tied_embeddings => "bitnet-b1.58",
+        _ => "b158-bitnet",
     }
 }
 
 /// The metadata of a file with that model. Linear layers of a packed type make it ternary.
 pub fn to_gguf(config: &ModelConfig, description: Description<'_>) -> Metadata {
-    let arch = &architecture_name(config)[..];
+    let arch = architecture_name(config);
     let mut out = Metadata::new();
     let mut put = |key: &str, value: Value<'static>| out.push((key.replace("{arch}", arch), value));
     // `ModelConfig::validate` keeps sizes below 2^32.
@@ -350,14 +350,9 @@ fn architecture(
     Ok((architecture, activation))
 }
 
-/// See [`ModelConfig::linear_norm_eps`]; an architecture of ours must say it.
+/// See [`ModelConfig::linear_norm_eps`].
 fn linear_norm_eps(keys: &Keys) -> Result<Option<f32>, Error> {
-    let eps = if keys.arch.starts_with(OWN) {
-        Some(keys.required_float(LINEAR_NORM_EPS)?)
-    } else {
-        keys.float(LINEAR_NORM_EPS)?
-    };
-    Ok(eps.map(|eps| eps as f32))
+    Ok(keys.float(LINEAR_NORM_EPS)?.map(|eps| eps as f32))
 }
 
 fn embedding_rows(keys: &Keys) -> Result<usize, Error> {

@@ -118,7 +118,10 @@ fn factors(file: &Path, gguf: &Gguf, bytes: &[u8], config: &ModelConfig) -> Resu
 
 /// The numbers that give these quotients.
 fn recover(factors: &[f32], original: Option<usize>, config: &ModelConfig) -> Option<RopeScaling> {
-    let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
+    // Published factors have at most three decimals; the quotient went through f32.
+    let quotient = f64::from(factors.iter().copied().fold(1.0, f32::max));
+    let rounded = (quotient * 1000.0).round() / 1000.0;
+    let factor = if (rounded / quotient - 1.0).abs() < TOLERANCE { rounded } else { quotient };
     if factors.iter().all(|&f| f == 1.0) {
         return Some(RopeScaling::None);
     }
@@ -148,7 +151,7 @@ mod tests {
     fn numbers_are_found_from_their_quotients() {
         let mut config = llama();
         (config.head_dim, config.rope_theta) = (64, 500_000.0);
-        for (factor, original_context) in [(8.0, 8192), (32.0, 8192), (4.0, 4096)] {
+        for (factor, original_context) in [(8.0, 8192), (32.0, 8192), (4.0, 4096), (6.5, 8192)] {
             config.rope_scaling =
                 RopeScaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context };
             let mut factors = config.rope_factors().unwrap();

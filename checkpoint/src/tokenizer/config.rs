@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, mapped_file::read_small};
 
 /// What a tokenizer_config.json says; all of it optional.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ impl TokenizerConfig {
         if !file.is_file() {
             return Ok(Self::default());
         }
-        let bytes = std::fs::read(&file).map_err(Error::io(&file))?;
+        let bytes = read_small(&file)?;
         Self::parse(&file, &bytes)
     }
 

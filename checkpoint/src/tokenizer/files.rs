@@ -11,7 +11,8 @@ use super::{config::TokenizerConfig, gpt2, parsed, sentencepiece, tiktoken};
 use crate::{
     Checkpoint, Error,
     gguf::{self, Gguf},
-    mapped_file::MappedFile,
+    mapped_file::{MappedFile, read_tokenizer},
+    safetensors::INDEX,
 };
 
 const JSON: &str = "tokenizer.json";
@@ -90,7 +91,8 @@ impl TokenizerSource {
 fn folder_json(folder: &Path) -> Result<Option<String>, Error> {
     let json = folder.join(JSON);
     if json.is_file() {
-        return std::fs::read_to_string(&json).map(Some).map_err(Error::io(&json));
+        let text = String::from_utf8(read_tokenizer(&json)?);
+        return text.map(Some).map_err(|_| Error::malformed(&json, "it is not UTF-8"));
     }
     let file = folder.join(MODEL);
     if let Some(bytes) = read_if_present(&file)? {
@@ -130,8 +132,15 @@ pub fn tokenizer_model_to_json(file: &Path, model: &[u8], config: Option<&[u8]>)
     from_model(file, model, &config)
 }
 
+/// The files beside the weights that say what the model is and how it reads text, as far as they are there.
+pub(crate) fn beside_weights(checkpoint: &Checkpoint) -> Vec<PathBuf> {
+    let TokenizerSource::Folder(folder) = &checkpoint.text.source else { return Vec::new() };
+    let names = ["config.json", INDEX, JSON].into_iter().chain(COPIED);
+    names.map(|name| folder.join(name)).filter(|file| file.is_file()).collect()
+}
+
 fn read_if_present(file: &Path) -> Result<Option<Vec<u8>>, Error> {
-    if file.is_file() { std::fs::read(file).map(Some).map_err(Error::io(file)) } else { Ok(None) }
+    if file.is_file() { read_tokenizer(file).map(Some) } else { Ok(None) }
 }
 
 /// The files: names and contents, in order of writing.

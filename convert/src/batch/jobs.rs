@@ -2,24 +2,38 @@
 //!
 //! ```yaml
 //! output: packed                # folder for all outputs and manifest.json, relative to this file
-//! memory: 4 GiB                 # what all jobs together may take (default: half of the machine's)
+//! memory: 4 GiB                 # what all jobs together may take (default: half of the machine's, or of
+//!                               # its control group's)
 //! jobs:
-//!   - source: models/*          # a checkpoint, or a pattern that matches several
+//!   - source: models/*          # a checkpoint, a pattern that matches several, or org/name in the Hub's cache
 //!     to: [tq2_0, i2_s]         # one format or a list
 //!     scheme: absmean           # the rest is optional, with the defaults of `b158 convert`
 //!     head: q8_0
 //!     scales: tensor
 //!     linear_class: autobitlinear
-//!     name: "{source}-{format}" # the outputs' names, without .gguf (the default)
+//!     name: "{source}-{format}" # the outputs' names, without .gguf (the default); {parent} is the name of
+//!                               # the folder around the source
 //!     verify: true
 //! ```
+//!
+//! A pattern leaves out what is hidden, what is no checkpoint, and what this batch itself writes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use b158_kernels::Isa;
 use serde::Deserialize;
 
+use super::{
+    Manifest, small_file,
+    sources::{self, Source, identity},
+};
 use crate::{Error, Format, Options};
+
+/// The longest job file that is read.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The file that lists the jobs.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,9 +41,9 @@ use crate::{Error, Format, Options};
 pub struct JobFile {
     /// Folder for all outputs, relative to the file.
     pub output: PathBuf,
-    /// What all running jobs together may take, for instance `4 GiB`.
+    /// What all running jobs together may take, for instance `4 GiB`, or a number of bytes.
     #[serde(default)]
-    pub memory: Option<String>,
+    pub memory: Option<Memory>,
     /// Sources and what becomes of them.
     pub jobs: Vec<JobSpec>,
 }
@@ -38,7 +52,7 @@ pub struct JobFile {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// A checkpoint or a pattern (`*`, `?`, `[ab]`, `**`), relative to the file.
+    /// A checkpoint or a pattern (`*`, `?`, `[ab]`, `**`), relative to the file, or `org/name`.
     pub source: String,
     /// One format or several.
     pub to: OneOrMany,
@@ -54,7 +68,7 @@ pub struct JobSpec {
     /// How the scales of `hf` are meant.
     #[serde(default)]
     pub linear_class: Option<String>,
-    /// The outputs' names; `{source}` and `{format}` are replaced.
+    /// The outputs' names; `{source}`, `{parent}` and `{format}` are replaced.
     #[serde(default)]
     pub name: Option<String>,
     /// Read every output back and prove it.
@@ -81,37 +95,22 @@ impl OneOrMany {
     }
 }
 
-/// One source and one format.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) source: PathBuf,
-    pub(super) output: PathBuf,
-    pub(super) options: Options,
-    pub(super) verify: bool,
+/// An amount of memory.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Memory {
+    /// In bytes.
+    Bytes(u64),
+    /// With a unit: GiB, MiB, GB or MB.
+    Text(String),
 }
 
-impl JobFile {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// It cannot be read, or as [`JobFile::parse`].
-    pub fn read(file: &Path) -> Result<Self, Error> {
-        let text =
-            std::fs::read_to_string(file).map_err(|source| Error::Read { file: file.to_owned(), source })?;
-        Self::parse(file, &text)
-    }
-
-    /// Reads the file's text; `file` is for messages only.
-    ///
-    /// # Errors
-    /// It is no such list; the message says where.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        serde_yaml::from_str(text).map_err(|e| jobs_error(file, &e.to_string(), "see `b158 convert --help`"))
-    }
-
-    /// The memory budget in bytes.
-    pub(super) fn memory(&self, file: &Path) -> Result<Option<u64>, Error> {
-        let Some(text) = &self.memory else { return Ok(None) };
+impl Memory {
+    fn bytes(&self) -> Option<u64> {
+        let text = match self {
+            Self::Bytes(bytes) => return (*bytes > 0).then_some(*bytes),
+            Self::Text(text) => text.trim(),
+        };
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         let unit = match unit.trim() {
@@ -119,100 +118,179 @@ impl JobFile {
             "MiB" => 1 << 20,
             "GB" => 1_000_000_000,
             "MB" => 1_000_000,
-            _ => 0,
+            "" => 1,
+            _ => return None,
         };
-        match number.parse::<f64>() {
-            Ok(number) if unit > 0 && number > 0.0 => Ok(Some((number * unit as f64) as u64)),
-            _ => {
-                Err(jobs_error(file, &format!("`memory` is {text:?}"), "write for instance 4 GiB or 1500 MB"))
-            }
-        }
+        let bytes = (number.parse::<f64>().ok()? * unit as f64) as u64;
+        (bytes > 0).then_some(bytes)
+    }
+}
+
+/// One source and one format.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) source: Source,
+    pub(super) output: PathBuf,
+    pub(super) options: Options,
+}
+
+impl JobFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It cannot be read, is no ordinary file or too long, or as [`JobFile::parse`].
+    pub fn read(file: &Path) -> Result<Self, Error> {
+        Self::parse(file, &small_file::read_text(file, MAX_BYTES)?)
     }
 
-    /// Every job, in the file's order, sources of a pattern in order of names.
-    pub(super) fn expand(&self, file: &Path, isa: Isa) -> Result<Vec<Job>, Error> {
-        let base = file.parent().unwrap_or(Path::new(""));
-        let folder = base.join(&self.output);
-        let mut jobs: Vec<Job> = Vec::new();
-        for spec in &self.jobs {
-            for source in sources(file, base, &spec.source)? {
-                for format in spec.to.as_slice() {
-                    let options = spec.options(format, isa)?;
-                    let output = folder.join(spec.output_name(&source, options.format)?);
-                    if let Some(other) = jobs.iter().find(|job| job.output == output) {
-                        let reason = format!(
-                            "{} and {} both become {}",
-                            other.source.display(),
-                            source.display(),
-                            output.display()
-                        );
-                        return Err(jobs_error(file, &reason, "give one of them another `name`"));
-                    }
-                    jobs.push(Job { source: source.clone(), output, options, verify: spec.verify });
-                }
+    /// Reads the file's text; `file` is for messages only.
+    ///
+    /// # Errors
+    /// It is no such list, or lists nothing; the message says where.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
+        let help = "see `b158 convert --help`";
+        let jobs: Self = serde_yaml::from_str(text).map_err(|e| jobs_error(file, &e.to_string(), help))?;
+        if jobs.jobs.is_empty() {
+            return Err(jobs_error(file, "`jobs` is empty", help));
+        }
+        for (index, spec) in jobs.jobs.iter().enumerate() {
+            if spec.to.as_slice().is_empty() {
+                let reason = format!("{}: `to` is empty", spec.describe(index));
+                return Err(jobs_error(file, &reason, help));
             }
         }
         Ok(jobs)
     }
+
+    /// The folder of the outputs.
+    pub(super) fn folder(&self, file: &Path) -> PathBuf {
+        file.parent().unwrap_or(Path::new("")).join(&self.output)
+    }
+
+    /// The memory budget in bytes.
+    pub(super) fn memory(&self, file: &Path) -> Result<Option<u64>, Error> {
+        let Some(memory) = &self.memory else { return Ok(None) };
+        let wrong = || {
+            let given = match memory {
+                Memory::Bytes(bytes) => bytes.to_string(),
+                Memory::Text(text) => format!("{text:?}"),
+            };
+            jobs_error(file, &format!("`memory` is {given}"), "write for instance 4 GiB or 1500 MB")
+        };
+        memory.bytes().map(Some).ok_or_else(wrong)
+    }
+
+    /// Every job, in the file's order, sources of a pattern in order of names.
+    pub(super) fn expand(&self, file: &Path, isa: Isa) -> Result<Vec<Job>, Error> {
+        let folder = self.folder(file);
+        let mut jobs: Vec<(usize, Job)> = Vec::new();
+        for (index, spec) in self.jobs.iter().enumerate() {
+            let options = spec.options(isa).map_err(|e| spec.error(file, index, &e))?;
+            for source in sources::find(file, &spec.source)? {
+                for options in &options {
+                    let output = spec.output_name(&source, options.format);
+                    let output = output.map_err(|name| {
+                        let reason = format!("{}: the output's name would be {name:?}", spec.describe(index));
+                        jobs_error(file, &reason, "a job's `name` must be a plain file name, not hidden")
+                    })?;
+                    let (source, output) = (source.clone(), folder.join(output));
+                    jobs.push((index, Job { source, output, options: *options }));
+                }
+            }
+        }
+        self.leave_out_outputs(file, &mut jobs)?;
+        let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
+        for (i, job) in jobs.iter().enumerate() {
+            if let Some(other) = jobs[..i].iter().find(|other| other.output == job.output) {
+                let (a, b) = (&other.source.label, &job.source.label);
+                let reason = format!("{a} and {b} both become {}", job.output.display());
+                let hint = "give one of them another `name`, or use the name of the folder around the source: \"{parent}-{source}-{format}\"";
+                return Err(jobs_error(file, &reason, hint));
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Takes out of patterns what this batch, or an earlier run of it, writes.
+    fn leave_out_outputs(&self, file: &Path, jobs: &mut Vec<(usize, Job)>) -> Result<(), Error> {
+        let folder = self.folder(file);
+        // A manifest that cannot be read is an error of running.
+        let earlier = Manifest::read(&folder).ok().flatten().unwrap_or_default();
+        let earlier = earlier.entries().map(|entry| identity(&folder.join(&entry.output)));
+        let outputs: BTreeSet<PathBuf> =
+            jobs.iter().map(|(_, job)| identity(&job.output)).chain(earlier).collect();
+        jobs.retain(|(_, job)| !(job.source.matched && outputs.contains(&identity(&job.source.path))));
+        for (index, spec) in self.jobs.iter().enumerate() {
+            if !jobs.iter().any(|(of, _)| *of == index) {
+                let reason = format!("{} matches nothing but outputs of this batch", spec.describe(index));
+                return Err(jobs_error(file, &reason, "choose another folder for `output`"));
+            }
+        }
+        let outputs: BTreeSet<PathBuf> = jobs.iter().map(|(_, job)| identity(&job.output)).collect();
+        match jobs.iter().find(|(_, job)| outputs.contains(&identity(&job.source.path))) {
+            Some((index, job)) => {
+                let spec = self.jobs[*index].describe(*index);
+                let reason = format!("{spec}: {} is itself an output of this batch", job.source.label);
+                Err(jobs_error(file, &reason, "write that job into a file of its own, to be run afterwards"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl JobSpec {
-    fn options(&self, format: &str, isa: Isa) -> Result<Options, Error> {
-        let mut options = Options::new(format.parse()?, isa);
-        options.scheme = self.scheme.as_deref().map(str::parse).transpose()?;
-        options.head = self.head.as_deref().map(str::parse).transpose()?;
-        if let Some(scales) = &self.scales {
-            options.scales = scales.parse()?;
-        }
-        if let Some(class) = &self.linear_class {
-            options.linear_class = class.parse()?;
-        }
-        Ok(options)
+    /// What to call the job in a message.
+    fn describe(&self, index: usize) -> String {
+        format!("job {} (`{}`)", index + 1, self.source)
     }
 
-    /// The output's name: `{source}` is the source's without extension; GGUF files get theirs.
-    fn output_name(&self, source: &Path, format: Format) -> Result<String, Error> {
-        let stem = if source.is_dir() { source.file_name() } else { source.file_stem() };
-        let stem = stem.map_or("model".into(), |stem| stem.to_string_lossy());
+    /// An error of one of its options, whose message has a first line and a hint.
+    fn error(&self, file: &Path, index: usize, error: &Error) -> Error {
+        let message = error.to_string();
+        let (reason, hint) =
+            message.split_once("\nhint: ").unwrap_or((&message, "see `b158 convert --help`"));
+        jobs_error(file, &format!("{}: {reason}", self.describe(index)), hint)
+    }
+
+    /// The options of each format.
+    fn options(&self, isa: Isa) -> Result<Vec<Options>, Error> {
+        let one = |format: &String| {
+            let mut options = Options::new(format.parse()?, isa);
+            options.verify = self.verify;
+            options.scheme = self.scheme.as_deref().map(str::parse).transpose()?;
+            options.head = self.head.as_deref().map(str::parse).transpose()?;
+            if let Some(scales) = &self.scales {
+                options.scales = scales.parse()?;
+            }
+            if let Some(class) = &self.linear_class {
+                options.linear_class = class.parse()?;
+            }
+            Ok(options)
+        };
+        self.to.as_slice().iter().map(one).collect()
+    }
+
+    /// The output's name, where GGUF files get their extension; an error holds one that will not do.
+    fn output_name(&self, source: &Source, format: Format) -> Result<String, String> {
         let pattern = self.name.as_deref().unwrap_or("{source}-{format}");
-        let mut name = pattern.replace("{source}", &stem).replace("{format}", format.name());
+        let mut name = pattern.to_owned();
+        for (key, value) in
+            [("{source}", &*source.stem), ("{parent}", &*source.parent), ("{format}", format.name())]
+        {
+            name = name.replace(key, value);
+        }
         let has_extension = Path::new(&name).extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
         if matches!(format, Format::Blocks(_)) && !has_extension {
             name += ".gguf";
         }
-        if name.contains(['/', '\\']) || name.starts_with('.') {
-            let file = PathBuf::from(name);
-            return Err(Error::Name {
-                file,
-                format: format.name(),
-                hint: "a job's `name` must be a plain file name",
-            });
+        let taken = Manifest::path(Path::new("")) == Path::new(&name);
+        if name.is_empty() || taken || name.contains(['/', '\\', '\0']) || name.starts_with('.') {
+            return Err(name);
         }
         Ok(name)
     }
 }
 
-fn sources(file: &Path, base: &Path, pattern: &str) -> Result<Vec<PathBuf>, Error> {
-    let given = base.join(pattern);
-    if given.exists() {
-        return Ok(vec![given]);
-    }
-    let none =
-        |reason: String| jobs_error(file, &reason, "patterns are relative to the file that holds them");
-    let base = glob::Pattern::escape(&base.to_string_lossy());
-    let pattern = Path::new(&base).join(pattern);
-    let paths = glob::glob(&pattern.to_string_lossy())
-        .map_err(|e| none(format!("the pattern {}: {e}", pattern.display())))?;
-    let mut paths: Vec<PathBuf> = paths
-        .collect::<Result<_, _>>()
-        .map_err(|e| Error::Read { file: e.path().to_owned(), source: e.into() })?;
-    paths.sort();
-    if paths.is_empty() {
-        return Err(none(format!("nothing matches {}", given.display())));
-    }
-    Ok(paths)
-}
-
-fn jobs_error(file: &Path, reason: &str, hint: &'static str) -> Error {
-    Error::Jobs { file: file.to_owned(), reason: reason.to_owned(), hint }
+fn jobs_error(file: &Path, reason: &str, hint: &str) -> Error {
+    Error::Jobs { file: file.to_owned(), reason: reason.to_owned(), hint: hint.to_owned() }
 }

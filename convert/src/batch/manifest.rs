@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use b158_checkpoint::write_file;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Report, Verified};
+use super::small_file;
+use crate::{Error, Report};
+
+/// The longest manifest that is read.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// What a batch did, or has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,13 +18,17 @@ pub struct Manifest {
     pub version: String,
     /// One entry for each job, in the order of the job file.
     pub jobs: Vec<Entry>,
+    /// Other outputs in the folder: of other job files, and of jobs that the file does not list any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Entry>,
 }
 
 /// One job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The checkpoint.
-    pub source: PathBuf,
+    /// The checkpoint: relative to the job file where it is below that, else absolute; or `org/name` in the
+    /// cache of the Hugging Face Hub.
+    pub source: String,
     /// The output's name in the manifest's folder.
     pub output: String,
     /// What was asked for, as on the command line.
@@ -30,15 +38,19 @@ pub struct Entry {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The output's weight files.
+    /// The version of b158 that made the output.
+    #[serde(default)]
+    pub version: String,
+    /// SHA-256 of the lines `SHA-256 NAME` of the source's files beside its weights: config, generation
+    /// config, tokenizer. (That of the weights is in the report.)
+    #[serde(default)]
+    pub text_sha256: String,
+    /// Every file of the output, in order of names.
     #[serde(default)]
     pub files: Vec<OutputEntry>,
     /// What the conversion did.
     #[serde(default)]
     pub report: Option<Report>,
-    /// What the proof compared.
-    #[serde(default)]
-    pub verified: Option<Verified>,
 }
 
 /// How far a job is.
@@ -49,11 +61,11 @@ pub enum Status {
     Pending,
     /// The output is there.
     Done,
-    /// It failed; nothing is there.
+    /// It failed. What was under the output's name before, an output of an earlier run, is still there.
     Failed,
 }
 
-/// One written weight file.
+/// One written file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputEntry {
     /// Its path in the manifest's folder.
@@ -71,16 +83,23 @@ impl Manifest {
     /// It cannot be read, or it is none.
     pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
         let file = Self::path(folder);
-        let text = match std::fs::read_to_string(&file) {
+        let text = match small_file::read_text(&file, MAX_BYTES) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::Read { file, source }),
+            Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
         serde_json::from_str(&text).map(Some).map_err(|e| Error::Jobs {
             file,
             reason: format!("it is no manifest: {e}"),
-            hint: "remove it; without it every job runs anew",
+            hint: "remove it; without it every job runs anew".to_owned(),
         })
+    }
+
+    /// Every entry.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.jobs.iter().chain(&self.others)
     }
 
     /// Where a folder's manifest is.

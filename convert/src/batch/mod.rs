@@ -7,13 +7,22 @@
 //!              run ─► manifest.json, written anew after each job
 //! ```
 //!
-//! A job that fails does not stop the others. A job counts as done, for `resume`, if the manifest says
-//! so and the hashes of source and output are those in the manifest.
+//! A job that fails does not stop the others. For `resume` a job is done if the manifest has it as done, by
+//! this version of b158 and with the same options, and the hashes in the manifest are those of
+//! - the source's weights,
+//! - its config, generation config and tokenizer,
+//! - every file of the output.
+//!
+//! Whatever is not done runs, and takes the place of what is there under its name: of a GGUF file, or of a
+//! folder that b158 wrote, never of another folder. The earlier output stays until the new one is whole.
 
 mod jobs;
+mod lock;
 mod manifest;
 mod memory;
 mod run;
+mod small_file;
+mod sources;
 
 pub use jobs::{JobFile, JobSpec};
 pub use manifest::{Entry, Manifest, OutputEntry, Status};

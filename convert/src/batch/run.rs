@@ -1,6 +1,7 @@
 //! Running the jobs.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -8,15 +9,19 @@ use std::{
     },
 };
 
-use b158_checkpoint::{Checkpoint, OutputError};
+use b158_checkpoint::{Checkpoint, OutputError, clean_up};
 use b158_kernels::Isa;
+use sha2::{Digest, Sha256};
 
 use super::{
     Entry, JobFile, Manifest, OutputEntry, Status,
     jobs::Job,
+    lock::Lock,
     memory::{self, Budget},
 };
-use crate::{Error, convert, plan, source, verify, write::written};
+use crate::{Error, convert, plan, source, write::written};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Told what happens, from several threads at once; jobs are numbered as in [`Batch::planned`].
 pub trait Events: Sync {
@@ -41,15 +46,15 @@ pub struct Batch {
 /// What a job would do.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Planned {
-    /// The checkpoint.
-    pub source: PathBuf,
+    /// The checkpoint, as in the manifest.
+    pub source: String,
     /// The file or folder to be written.
     pub output: PathBuf,
     /// What was asked for, as on the command line.
     pub options: String,
     /// Bytes of the source's weight files.
     pub source_bytes: u64,
-    /// Bytes of the output's tensors.
+    /// Bytes of the output's tensors, without header and tokenizer.
     pub output_bytes: u64,
     /// The most memory that it takes, in bytes.
     pub memory: u64,
@@ -60,6 +65,14 @@ pub struct Planned {
 /// Buffers of a running job beside its largest tensor.
 const BUFFERS: u64 = 96 << 20;
 
+/// What a tokenizer takes while it is read and written in another form, for each byte of its files or of a
+/// GGUF file's header. Measured with Llama 3's vocabulary: 9 for a tokenizer.json, 12 for a header; others
+/// may have more merges.
+const TOKENIZER: u64 = 20;
+
+/// The same for a tokenizer.model, which is dense, where a tokenizer.json must be made of it (79).
+const TOKENIZER_MODEL: u64 = 80;
+
 impl Batch {
     /// Finds every source, and what each job would write.
     ///
@@ -67,7 +80,7 @@ impl Batch {
     /// The job file is wrong as a whole. What is wrong with a single job is in its plan.
     pub fn plan(file: &Path, isa: Isa) -> Result<Self, Error> {
         let spec = JobFile::read(file)?;
-        let folder = file.parent().unwrap_or(Path::new("")).join(&spec.output);
+        let folder = spec.folder(file);
         let memory = match spec.memory(file)? {
             Some(memory) => memory,
             None => memory::of_machine().map_or(2 << 30, |bytes| bytes / 2),
@@ -95,15 +108,14 @@ impl Batch {
     /// Runs the jobs; with `resume`, those that the folder's manifest has not proved done.
     ///
     /// # Errors
-    /// The folder or the manifest cannot be written. A job's failure is in its entry.
+    /// The folder or the manifest cannot be written, or another batch is at it. A job's failure is in its
+    /// entry.
     pub fn run(&self, resume: bool, events: &dyn Events) -> Result<Manifest, Error> {
-        std::fs::create_dir_all(&self.folder)
+        fs::create_dir_all(&self.folder)
             .map_err(|source| OutputError { file: self.folder.clone(), source })?;
+        let _lock = Lock::take(&self.folder, &self.file)?;
         let before = Manifest::read(&self.folder)?.unwrap_or_default();
-        let manifest = Mutex::new(Manifest {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            jobs: self.jobs.iter().map(|job| self.entry(job, &before)).collect(),
-        });
+        let manifest = Mutex::new(self.manifest(&before));
         let lock = || manifest.lock().unwrap_or_else(PoisonError::into_inner);
         lock().write(&self.folder)?;
 
@@ -117,7 +129,8 @@ impl Batch {
                 let entry = lock().jobs[index].clone();
                 let share = budget.take(self.planned[index].memory.min(self.memory));
                 events.begin(index);
-                let entry = if resume && self.is_done(job, &entry)? {
+                clean_up(&job.output);
+                let entry = if resume && self.is_done(job, &entry) {
                     entry
                 } else {
                     self.run_job(index, entry, events)
@@ -139,50 +152,68 @@ impl Batch {
         Ok(manifest.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The manifest to begin with.
+    fn manifest(&self, before: &Manifest) -> Manifest {
+        let jobs: Vec<Entry> = self.jobs.iter().map(|job| Self::entry(job, before)).collect();
+        let is_other = |entry: &&Entry| {
+            jobs.iter().all(|job| job.output != entry.output) && self.folder.join(&entry.output).exists()
+        };
+        let others = before.entries().filter(is_other).cloned().collect();
+        Manifest { version: VERSION.to_owned(), jobs, others }
+    }
+
     /// A job's entry: the one in an earlier manifest if it is of the same job.
-    fn entry(&self, job: &Job, before: &Manifest) -> Entry {
-        let output = job.output.strip_prefix(&self.folder).unwrap_or(&job.output);
-        let output = output.to_string_lossy().into_owned();
+    fn entry(job: &Job, before: &Manifest) -> Entry {
+        let output = job.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let options = describe(job);
-        let same = |e: &&Entry| e.output == output && e.source == job.source && e.options == options;
-        before.jobs.iter().find(same).cloned().unwrap_or(Entry {
-            source: job.source.clone(),
+        let same = |e: &&Entry| e.output == output && e.source == job.source.label && e.options == options;
+        before.entries().find(same).cloned().unwrap_or(Entry {
+            source: job.source.label.clone(),
             output,
             options,
             status: Status::Pending,
             error: None,
+            version: String::new(),
+            text_sha256: String::new(),
             files: Vec::new(),
             report: None,
-            verified: None,
         })
     }
 
-    /// Whether the entry's hashes are those of the source and of the output as they are now.
-    fn is_done(&self, job: &Job, entry: &Entry) -> Result<bool, Error> {
-        let (Status::Done, Some(report)) = (entry.status, &entry.report) else { return Ok(false) };
+    /// Whether this version of b158 would write what is there: the entry's hashes are those of the source and
+    /// of the output as they are now. What cannot be read is not done.
+    fn is_done(&self, job: &Job, entry: &Entry) -> bool {
+        let (Status::Done, Some(report)) = (entry.status, &entry.report) else { return false };
         let intact = |file: &OutputEntry| {
             let path = self.folder.join(&file.name);
-            path.metadata().is_ok_and(|m| m.len() == file.bytes)
+            path.metadata().is_ok_and(|m| m.is_file() && m.len() == file.bytes)
                 && hash(&[path]).is_ok_and(|sha256| sha256 == file.sha256)
         };
-        let Ok(source) = Checkpoint::open(&job.source) else { return Ok(false) };
-        Ok(!entry.files.is_empty()
+        entry.version == VERSION
+            && !entry.files.is_empty()
             && entry.files.iter().all(intact)
-            && hash(source.files())? == report.source_sha256)
+            && Checkpoint::open(&job.source.path).is_ok_and(|source| {
+                hash_text(&source).is_ok_and(|sha256| sha256 == entry.text_sha256)
+                    && hash(source.files()).is_ok_and(|sha256| sha256 == report.source_sha256)
+            })
     }
 
-    fn run_job(&self, index: usize, mut entry: Entry, events: &dyn Events) -> Entry {
-        let replace = entry.status == Status::Done;
-        (entry.error, entry.report, entry.verified, entry.files) = (None, None, None, Vec::new());
-        let done = if replace { put_aside(&self.jobs[index].output) } else { Ok(()) };
-        match done.and_then(|()| self.try_job(index, &mut entry, events)) {
-            Ok(()) => entry.status = Status::Done,
-            Err(error) => {
-                entry.status = Status::Failed;
-                entry.error = Some(error.to_string());
-            }
+    fn run_job(&self, index: usize, before: Entry, events: &dyn Events) -> Entry {
+        self.remove_remains(&self.jobs[index].output, &before);
+        let mut entry = Entry {
+            status: Status::Done,
+            error: None,
+            version: VERSION.to_owned(),
+            text_sha256: String::new(),
+            files: Vec::new(),
+            report: None,
+            ..before
+        };
+        let failed = Entry { status: Status::Failed, ..entry.clone() };
+        match self.try_job(index, &mut entry, events) {
+            Ok(()) => entry,
+            Err(error) => Entry { error: Some(error.to_string()), ..failed },
         }
-        entry
     }
 
     fn try_job(&self, index: usize, entry: &mut Entry, events: &dyn Events) -> Result<(), Error> {
@@ -191,40 +222,79 @@ impl Batch {
         if needed > self.memory {
             return Err(Error::Memory { file: self.file.clone(), needed, budget: self.memory });
         }
-        let checkpoint = Checkpoint::open(&job.source)?;
+        let checkpoint = Checkpoint::open(&job.source.path)?;
+        // Before they are used: what changes afterwards is not what was converted.
+        entry.text_sha256 = hash_text(&checkpoint)?;
         let progress = |done, total| events.advance(index, done, total);
         entry.report = Some(convert(&checkpoint, &job.output, &job.options, &progress)?);
-        if job.verify {
-            entry.verified = Some(verify(&checkpoint, &job.output, &job.options)?);
-        }
-        for path in Checkpoint::open(&job.output)?.files() {
-            let bytes = path.metadata().map_err(|source| Error::Read { file: path.clone(), source })?.len();
-            let name = path.strip_prefix(&self.folder).unwrap_or(path).to_owned();
-            let sha256 = hash(std::slice::from_ref(path))?;
-            entry.files.push(OutputEntry { name, bytes, sha256 });
-        }
+        entry.files = self.output_files(&job.output)?;
         Ok(())
     }
-}
 
-/// A folder is not written over: the one that this batch wrote before goes, as an abandoned partial one.
-fn put_aside(output: &Path) -> Result<(), Error> {
-    if !output.is_dir() {
-        return Ok(());
+    /// A folder without config.json is no model, and not known as ours. If all that is in it is what the
+    /// manifest says that we wrote, it goes, or it would be in the way for ever.
+    fn remove_remains(&self, output: &Path, entry: &Entry) {
+        if !output.is_dir() || output.join("config.json").symlink_metadata().is_ok() {
+            return;
+        }
+        if self.output_files(output).is_ok_and(|found| found.iter().all(|file| entry.files.contains(file))) {
+            // If it cannot be removed, the job fails and says why.
+            let _ = fs::remove_dir_all(output);
+        }
     }
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let aside = output.with_file_name(format!(".{name}.replaced.partial"));
-    std::fs::rename(output, aside).map_err(|source| OutputError { file: output.to_owned(), source }.into())
+
+    /// Every file of an output.
+    fn output_files(&self, output: &Path) -> Result<Vec<OutputEntry>, Error> {
+        let error = |source| Error::Read { file: output.to_owned(), source };
+        let mut paths = vec![output.to_owned()];
+        if output.is_dir() {
+            let entries = output.read_dir().map_err(error)?;
+            paths = entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(error)?;
+            paths.sort();
+        }
+        let entry = |path: PathBuf| {
+            let bytes = path.metadata().map_err(|source| Error::Read { file: path.clone(), source })?.len();
+            let name = path.strip_prefix(&self.folder).unwrap_or(&path).to_owned();
+            Ok(OutputEntry { name, bytes, sha256: hash(&[path])? })
+        };
+        paths.into_iter().map(entry).collect()
+    }
 }
 
 fn hash(files: &[PathBuf]) -> Result<String, Error> {
     Ok(source::sha256(files, &AtomicBool::new(false))?.expect("nobody stops it"))
 }
 
+/// The hash of a source's files beside its weights: of a line `HASH NAME` for each.
+fn hash_text(source: &Checkpoint) -> Result<String, Error> {
+    let mut hasher = Sha256::new();
+    for path in source.files_beside_weights() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(format!("{} {name}\n", hash(std::slice::from_ref(&path))?));
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The memory that a source's tokenizer takes at most.
+fn tokenizer_memory(source: &Checkpoint) -> u64 {
+    let files = source.files_beside_weights();
+    if files.is_empty() {
+        // A GGUF file: what is no tensor is header.
+        return source.bytes_on_disk().saturating_sub(source.tensor_bytes()).saturating_mul(TOKENIZER);
+    }
+    let is_there = |name: &str| files.iter().any(|file| file.ends_with(name));
+    let memory = |file: &PathBuf| {
+        let is_source = file.ends_with("tokenizer.model") && !is_there("tokenizer.json");
+        let bytes = file.metadata().map_or(0, |m| m.len());
+        bytes.saturating_mul(if is_source { TOKENIZER_MODEL } else { TOKENIZER })
+    };
+    files.iter().map(memory).fold(0, u64::saturating_add)
+}
+
 fn plan_job(job: &Job, budget: u64) -> Planned {
     let mut planned = Planned {
-        source: job.source.clone(),
-        output: job.output.clone(),
+        source: job.source.label.clone(),
+        output: lossy(&job.output),
         options: describe(job),
         source_bytes: 0,
         output_bytes: 0,
@@ -232,26 +302,33 @@ fn plan_job(job: &Job, budget: u64) -> Planned {
         error: None,
     };
     let mut check = || -> Result<(), Error> {
-        let checkpoint = Checkpoint::open(&job.source)?;
+        let checkpoint = Checkpoint::open(&job.source.path)?;
         planned.source_bytes = checkpoint.bytes_on_disk();
+        let (tokenizer, mut largest) = (tokenizer_memory(&checkpoint), 0);
         for id in checkpoint.tensor_ids() {
             let tensor = checkpoint.tensor(id)?;
             // The mapped tensor, and its codes where they cannot be made row by row.
             let weights = tensor.shape.iter().product::<usize>() as u64;
             let codes = if id.is_linear() { weights * 5 } else { 0 };
-            planned.memory = planned.memory.max(BUFFERS + tensor.bytes().len() as u64 + codes);
+            largest = largest.max(tensor.bytes().len() as u64 + codes);
         }
+        planned.memory = BUFFERS.saturating_add(largest).saturating_add(tokenizer);
         let container = job.options.container(&job.output)?;
         let steps = plan::steps(&checkpoint, container, &job.options)?;
         planned.output_bytes =
-            steps.iter().flat_map(written).filter_map(|(_, dtype, shape)| dtype.byte_len(&shape)).sum();
+            steps.iter().flat_map(written).filter_map(|t| t.dtype.byte_len(&t.shape)).sum();
         if planned.memory > budget {
-            return Err(Error::Memory { file: job.source.clone(), needed: planned.memory, budget });
+            return Err(Error::Memory { file: job.source.path.clone(), needed: planned.memory, budget });
         }
         Ok(())
     };
     planned.error = check().err().map(|error| error.to_string());
     planned
+}
+
+/// A path that any text can hold.
+fn lossy(path: &Path) -> PathBuf {
+    path.to_string_lossy().into_owned().into()
 }
 
 /// A job's options as on the command line.
@@ -268,7 +345,7 @@ fn describe(job: &Job) -> String {
         crate::Format::HuggingFace => out += &format!(" --linear-class {}", options.linear_class),
         _ => {}
     }
-    if job.verify {
+    if job.options.verify {
         out += " --verify";
     }
     out

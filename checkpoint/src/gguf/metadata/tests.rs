@@ -56,11 +56,21 @@ fn configs_round_trip() {
     config.eos_tokens = Vec::new();
     (config.rope_pairs, config.sub_norms, config.ternary_linears) = (RopePairs::HalfSplit, true, true);
     for architecture in [Architecture::BitNet2B4T, Architecture::BitNet1bitLlm] {
-        for activation in [Activation::Silu, Activation::Relu2] {
+        for (activation, name) in [(Activation::Silu, "bitnet"), (Activation::Relu2, "bitnet-b1.58")] {
             (config.architecture, config.activation) = (architecture, activation);
+            config.tied_embeddings = true;
             assert_eq!(reread(&describe(&config, TensorType::Bf16), &untied[..1]).unwrap(), config);
+            assert_eq!(architecture_name(&config), name);
+            // Others would take the embedding for the head.
+            config.tied_embeddings = false;
+            assert_eq!(reread(&describe(&config, TensorType::Bf16), &untied).unwrap(), config);
+            assert_eq!(architecture_name(&config), "b158-bitnet");
         }
     }
+    let mut config = llama();
+    config.activation = Activation::Relu2;
+    assert_eq!(reread(&describe(&config, TensorType::F16), &untied).unwrap(), config);
+    assert_eq!(architecture_name(&config), "b158-llama");
 }
 
 #[test]
@@ -74,6 +84,7 @@ fn packing_makes_a_model_ternary() {
 fn foreign_bitnet(arch: &str, rope_theta: f64) -> Metadata {
     let mut config = llama();
     config.rope_theta = rope_theta;
+    config.tied_embeddings = true;
     (config.architecture, config.rope_pairs) = (Architecture::BitNet2B4T, RopePairs::HalfSplit);
     let mut metadata = describe(&config, TensorType::F16);
     let ours = |key: &str| key.starts_with("b158.") || key.ends_with("hidden_activation");
