@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
+use b158_checkpoint::{Activation, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
 use b158_kernels::Isa;
 use clap::{Args, Parser, Subcommand};
@@ -87,11 +88,11 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "CLASS", conflicts_with = "batch")]
     pub linear_class: Option<LinearClass>,
     /// Order of the codes in an I2_S source that does not say it: x86 or arm [default: x86]
-    #[arg(long, value_name = "ORDER", conflicts_with = "batch")]
-    pub i2_s_order: Option<Order>,
+    #[arg(long, value_name = "ORDER", conflicts_with = "batch", value_parser = b158_convert::interleave)]
+    pub i2_s_order: Option<Interleave>,
     /// Activation of a GGUF source of architecture `bitnet` that does not say it: silu or relu2
-    #[arg(long, value_name = "NAME", conflicts_with = "batch")]
-    pub activation: Option<ActivationName>,
+    #[arg(long, value_name = "NAME", conflicts_with = "batch", value_parser = b158_convert::activation)]
+    pub activation: Option<Activation>,
     /// Read the output back before it gets its name, and prove every code and scale
     #[arg(long, conflicts_with = "batch")]
     pub verify: bool,
@@ -118,22 +119,9 @@ A list of jobs; paths are relative to it, and all but output, source and to may 
       head: q8_0
       scales: tensor
       linear_class: autobitlinear
+      i2_s_order: x86             # of sources that do not say it, as is activation
       name: \"{source}-{format}\"   # of the outputs; .gguf is added; {parent}: the folder around it
       verify: true";
-
-/// The two orders of I2_S.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Order {
-    X86,
-    Arm,
-}
-
-/// The activations of a feed-forward network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ActivationName {
-    Silu,
-    Relu2,
-}
 
 #[derive(Args)]
 pub struct InspectArgs {

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use b158_checkpoint::{ScaleConvention, TensorType};
+use b158_checkpoint::{Activation, Interleave, ScaleConvention, TensorType};
 use b158_kernels::{
     Isa,
     packing::{TernaryFormat, hf},
@@ -262,6 +262,26 @@ impl FromStr for LinearClass {
     fn from_str(s: &str) -> Result<Self, Error> {
         by_name("linear class", s, &Self::ALL, Self::name)
     }
+}
+
+/// The order of I2_S codes with that name, `x86` or `arm`.
+///
+/// # Errors
+/// [`Error::Unknown`] for another name.
+pub fn interleave(name: &str) -> Result<Interleave, Error> {
+    let name_of = |order| match order {
+        Interleave::X86 => "x86",
+        Interleave::Arm => "arm",
+    };
+    by_name("order of I2_S", name, &[Interleave::X86, Interleave::Arm], name_of)
+}
+
+/// The activation with that name, `silu` or `relu2`.
+///
+/// # Errors
+/// [`Error::Unknown`] for another name.
+pub fn activation(name: &str) -> Result<Activation, Error> {
+    by_name("activation", name, &[Activation::Silu, Activation::Relu2], Activation::name)
 }
 
 fn by_name<T: Copy>(

@@ -3,17 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use b158_checkpoint::{Activation, Checkpoint, Interleave, OpenOptions};
+use b158_checkpoint::{Checkpoint, OpenOptions};
 use b158_convert::{Format, Options, Report};
 use b158_kernels::Isa;
 
-use crate::{
-    ExitStatus,
-    cli::{ActivationName, ConvertArgs, Order},
-    commands::batch,
-    printer::Printer,
-    progress,
-};
+use crate::{ExitStatus, cli::ConvertArgs, commands::batch, printer::Printer, progress};
 
 pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if let Some(file) = &args.batch {
@@ -32,26 +26,14 @@ pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus
         isa,
     };
     refuse_unused(args, &options)?;
-    let checkpoint = Checkpoint::open_with(source, &open_options(args))?;
+    let open = OpenOptions { i2_s: args.i2_s_order.unwrap_or_default(), activation: args.activation };
+    let checkpoint = Checkpoint::open_with(source, &open)?;
     let report = convert(&checkpoint, output, &options)?;
     for warning in &report.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     printer.result(&report, || text(&report, output))?;
     Ok(ExitStatus::Success)
-}
-
-fn open_options(args: &ConvertArgs) -> OpenOptions {
-    OpenOptions {
-        i2_s: match args.i2_s_order {
-            Some(Order::Arm) => Interleave::Arm,
-            Some(Order::X86) | None => Interleave::X86,
-        },
-        activation: args.activation.map(|name| match name {
-            ActivationName::Silu => Activation::Silu,
-            ActivationName::Relu2 => Activation::Relu2,
-        }),
-    }
 }
 
 /// An option that the format does not use is a mistake.
