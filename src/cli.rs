@@ -63,7 +63,8 @@ impl Default for Command {
 #[derive(Args)]
 #[command(after_long_help = JOB_FILE)]
 pub struct ConvertArgs {
-    /// Hugging Face directory, a .safetensors file beside its config.json, or a .gguf file
+    /// Hugging Face directory, org/name in the Hub's local cache, a .safetensors file beside its config.json, or a
+    /// .gguf file
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     pub source: Option<PathBuf>,
     /// What to write: a file ending in .gguf, or a Hugging Face folder (hf, f16, bf16, f32)
@@ -78,7 +79,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "SCHEME", conflicts_with = "batch")]
     pub scheme: Option<Scheme>,
     /// Type of embeddings and output head: f32, f16, bf16, q8_0 or q6_k [default: the format where that is
-    /// full precision, else the source's]
+    /// full precision, else the source's; f16 for hf out of q8_0 or q6_k]
     #[arg(long, value_name = "TYPE", conflicts_with = "batch")]
     pub head: Option<HeadType>,
     /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16) [default: tensor]

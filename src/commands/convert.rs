@@ -76,13 +76,13 @@ fn text(r: &Report, path: &Path) -> String {
     text += &format!("; {} -> {} bytes", r.source_bytes, r.output_bytes);
     if r.largest_scale_change > 0.0 {
         text += &format!(
-            "\nscales: {} cannot hold them exactly; the largest relative change is {:.2e}",
-            r.format, r.largest_scale_change
+            "\nscales: rounded by what holds them in this output; the largest relative change is {:.2e}",
+            r.largest_scale_change
         );
     }
     if let Some(v) = r.verified {
         text += &format!(
-            "\nverified: {} codes and {} scales in the output are those of the source's weights, {} other values are equal",
+            "\nverified: {} codes and {} scales in the output are those of the source's weights, {} other values are the source's in the output's types",
             v.codes, v.scales, v.values
         );
     }

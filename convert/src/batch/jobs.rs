@@ -203,7 +203,7 @@ impl JobFile {
                     let output = spec.output_name(&source, options.format);
                     let output = output.map_err(|name| {
                         let reason = format!("{}: the output's name would be {name:?}", spec.describe(index));
-                        jobs_error(file, &reason, "a job's `name` must be a plain file name, not hidden")
+                        jobs_error(file, &reason, "a job's `name` must be a plain file name, not hidden, with {source}, {parent} and {format} only")
                     })?;
                     let (source, output) = (source.clone(), folder.join(output));
                     jobs.push((index, Job { source, output, options: *options, open }));
@@ -303,7 +303,7 @@ impl JobSpec {
             name += ".gguf";
         }
         let taken = Manifest::path(Path::new("")) == Path::new(&name);
-        if name.is_empty() || taken || name.contains(['/', '\\', '\0']) || name.starts_with('.') {
+        if name.is_empty() || taken || name.contains(['/', '\\', '\0', '{', '}']) || name.starts_with('.') {
             return Err(name);
         }
         Ok(name)

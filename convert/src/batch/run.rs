@@ -29,6 +29,8 @@ pub trait Events: Sync {
     fn begin(&self, job: usize);
     /// That many bytes of a job's source are done, of that many.
     fn advance(&self, job: usize, done: u64, total: u64);
+    /// A job was done before, and its output is kept; it ends next.
+    fn keep(&self, _job: usize) {}
     /// A job has ended.
     fn end(&self, job: usize, entry: &Entry);
 }
@@ -131,6 +133,7 @@ impl Batch {
                 events.begin(index);
                 clean_up(&job.output);
                 let entry = if resume && self.is_done(job, &entry) {
+                    events.keep(index);
                     entry
                 } else {
                     self.run_job(index, entry, events)
