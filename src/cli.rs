@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
+use b158_checkpoint::{Activation, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
 use b158_kernels::Isa;
 use clap::{Args, Parser, Subcommand};
@@ -62,7 +63,8 @@ impl Default for Command {
 #[derive(Args)]
 #[command(after_long_help = JOB_FILE)]
 pub struct ConvertArgs {
-    /// Hugging Face directory, a .safetensors file beside its config.json, or a .gguf file
+    /// Hugging Face directory, org/name in the Hub's local cache, a .safetensors file beside its config.json, or a
+    /// .gguf file
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
     pub source: Option<PathBuf>,
     /// What to write: a file ending in .gguf, or a Hugging Face folder (hf, f16, bf16, f32)
@@ -77,7 +79,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "SCHEME", conflicts_with = "batch")]
     pub scheme: Option<Scheme>,
     /// Type of embeddings and output head: f32, f16, bf16, q8_0 or q6_k [default: the format where that is
-    /// full precision, else the source's]
+    /// full precision, else the source's; f16 for hf out of q8_0 or q6_k]
     #[arg(long, value_name = "TYPE", conflicts_with = "batch")]
     pub head: Option<HeadType>,
     /// Where GGUF's blocks have their scale: tensor (one f32 beside them, exact) or blocks (f16) [default: tensor]
@@ -87,11 +89,11 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "CLASS", conflicts_with = "batch")]
     pub linear_class: Option<LinearClass>,
     /// Order of the codes in an I2_S source that does not say it: x86 or arm [default: x86]
-    #[arg(long, value_name = "ORDER", conflicts_with = "batch")]
-    pub i2_s_order: Option<Order>,
+    #[arg(long, value_name = "ORDER", conflicts_with = "batch", value_parser = b158_convert::interleave)]
+    pub i2_s_order: Option<Interleave>,
     /// Activation of a GGUF source of architecture `bitnet` that does not say it: silu or relu2
-    #[arg(long, value_name = "NAME", conflicts_with = "batch")]
-    pub activation: Option<ActivationName>,
+    #[arg(long, value_name = "NAME", conflicts_with = "batch", value_parser = b158_convert::activation)]
+    pub activation: Option<Activation>,
     /// Read the output back before it gets its name, and prove every code and scale
     #[arg(long, conflicts_with = "batch")]
     pub verify: bool,
@@ -118,22 +120,9 @@ A list of jobs; paths are relative to it, and all but output, source and to may 
       head: q8_0
       scales: tensor
       linear_class: autobitlinear
+      i2_s_order: x86             # of sources that do not say it, as is activation
       name: \"{source}-{format}\"   # of the outputs; .gguf is added; {parent}: the folder around it
       verify: true";
-
-/// The two orders of I2_S.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Order {
-    X86,
-    Arm,
-}
-
-/// The activations of a feed-forward network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ActivationName {
-    Silu,
-    Relu2,
-}
 
 #[derive(Args)]
 pub struct InspectArgs {

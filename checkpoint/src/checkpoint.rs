@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use serde::Serialize;
 
 use crate::{
     BosToken, Error, ModelConfig, OpenOptions, Tensor, TensorId, Tokenizer,
@@ -31,6 +34,18 @@ pub struct Checkpoint {
     pub(crate) scales: BTreeMap<TensorId, f32>,
     pub(crate) text: TextFiles,
     pub(crate) notes: Vec<String>,
+    pub(crate) provenance: Option<Provenance>,
+}
+
+/// Where a checkpoint that b158 wrote comes from: keys `b158.*` of GGUF, the object `b158` of config.json.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Provenance {
+    /// The version of b158.
+    pub version: String,
+    /// The scheme that made codes of the source's weights, or `none`.
+    pub scheme: String,
+    /// SHA-256 of the source's weight files, in hexadecimal.
+    pub source_sha256: String,
 }
 
 /// What belongs to the tokenizer.
@@ -76,7 +91,7 @@ impl Checkpoint {
         match extension.as_str() {
             "gguf" => gguf_file::open(path, options),
             "safetensors" => hugging_face::open_file(path),
-            "bin" | "pt" | "pth" | "ckpt" => Err(Error::Pickle { file: path.to_owned() }),
+            "bin" | "pt" | "pth" | "ckpt" if is_pickle(path) => Err(Error::Pickle { file: path.to_owned() }),
             _ => Err(Error::NotACheckpoint { file: path.to_owned() }),
         }
     }
@@ -114,6 +129,11 @@ impl Checkpoint {
     /// The model's shape and constants.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Where the checkpoint comes from, if b158 wrote it.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.provenance.as_ref()
     }
 
     /// What the files do not say and was assumed, one sentence each.
@@ -224,6 +244,13 @@ impl Checkpoint {
     pub fn chat_template(&self) -> Option<String> {
         self.text.chat_template.clone()
     }
+}
+
+/// Whether a file begins as a pickle does, or as the archive in which PyTorch keeps them.
+pub(crate) fn is_pickle(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = fs::File::open(file).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && (magic == *b"PK\x03\x04" || magic[0] == 0x80)
 }
 
 /// Looks up every tensor that the config demands and checks it against the config.

@@ -37,6 +37,12 @@ pub enum Error {
         /// What the folder holds instead and what to do about it.
         hint: &'static str,
     },
+    /// Weights without their config.
+    #[error("{}: there is no such file\nhint: the model's config.json must lie beside its weights", file.display())]
+    NoConfig {
+        /// Where config.json would be.
+        file: PathBuf,
+    },
     /// Weights as a Python pickle, which may run code when it is read.
     #[error(
         "{}: the weights are a Python pickle, which can run any code when it is opened, so it is refused\nhint: write them as safetensors: {}",

@@ -14,6 +14,10 @@ use crate::{
 pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Error> {
     let file = Arc::new(MappedFile::open(path)?);
     let gguf = Gguf::parse(path, file.bytes())?;
+    if gguf.tensors.is_empty() {
+        let feature = "a GGUF file without weights (a vocabulary, or the first part of a split file)";
+        return Err(Error::unsupported(path, feature, "give the file that holds the weights"));
+    }
     let config = metadata::from_gguf(path, &gguf, file.bytes(), options)?;
     let entries: BTreeMap<&str, &TensorEntry> = gguf.tensors.iter().map(|t| (t.name, t)).collect();
     let read = |name: &str, entry: &TensorEntry| {
@@ -66,6 +70,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Err
         bos_text: None,
         chat_template: tokenizer::chat_template(&gguf).map(str::to_owned),
     };
+    let provenance = metadata::provenance(&gguf);
     let mut notes = Vec::new();
     let order = tensors.values().find_map(|tensor| match tensor.dtype {
         TensorType::I2sX86 => Some("x86"),
@@ -80,7 +85,17 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Err
     }
     let bytes_on_disk = total_bytes([&file]);
     let path = path.to_owned();
-    Ok(Checkpoint { files: vec![path.clone()], path, config, bytes_on_disk, tensors, scales, text, notes })
+    Ok(Checkpoint {
+        files: vec![path.clone()],
+        path,
+        config,
+        bytes_on_disk,
+        tensors,
+        scales,
+        text,
+        notes,
+        provenance,
+    })
 }
 
 fn unknown_type(path: &Path, gguf: &Gguf, entry: &TensorEntry) -> Error {

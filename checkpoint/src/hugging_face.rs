@@ -21,8 +21,8 @@ use b158_kernels::packing::hf::QUARTERS;
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, Error, LayerTensor, ModelConfig, Tensor, TensorId, TensorType,
-    checkpoint::{TextFiles, collect_tensors, refuse_unused, total_bytes},
+    Checkpoint, Error, LayerTensor, ModelConfig, Provenance, Tensor, TensorId, TensorType,
+    checkpoint::{TextFiles, collect_tensors, is_pickle, refuse_unused, total_bytes},
     config::{ScaleConvention, parse_hugging_face},
     error::printable,
     mapped_file::{MappedFile, read_small},
@@ -111,6 +111,7 @@ fn open(
         scales,
         text: read_text(folder)?,
         notes: Vec::new(),
+        provenance: provenance(folder)?,
     })
 }
 
@@ -171,12 +172,26 @@ impl Weights {
 
 fn read_config(folder: &Path) -> Result<(ModelConfig, Option<ScaleConvention>), Error> {
     let file = folder.join("config.json");
+    if !file.exists() {
+        return Err(Error::NoConfig { file });
+    }
     let (mut config, packed) = parse_hugging_face(&file, &read_small(&file)?)?;
     let generation = folder.join("generation_config.json");
     if generation.is_file() {
         config.add_generation_config(&generation, &read_small(&generation)?)?;
     }
     Ok((config, packed))
+}
+
+/// Where the folder comes from, if b158 wrote it.
+fn provenance(folder: &Path) -> Result<Option<Provenance>, Error> {
+    let file = folder.join("config.json");
+    let config: Value = serde_json::from_slice(&read_small(&file)?).map_err(Error::json(&file))?;
+    let text = |key: &str| config["b158"][key].as_str().map(printable);
+    Ok((|| {
+        let (version, scheme) = (text("version")?, text("scheme")?);
+        Some(Provenance { version, scheme, source_sha256: text("source_sha256")? })
+    })())
 }
 
 fn read_single(path: &Path) -> Result<Weights, Error> {
@@ -229,8 +244,10 @@ fn no_weights(folder: &Path) -> Result<Error, Error> {
         "the folder has other .safetensors files: give the path of one, or add the index of the shards"
     } else if with("gguf").is_some() {
         "the folder has .gguf files: give the path of one"
-    } else if let Some(pickle) = ["bin", "pt", "pth"].into_iter().find_map(with) {
-        return Ok(Error::Pickle { file: folder.join(pickle) });
+    } else if let Some(pickle) =
+        ["bin", "pt", "pth"].into_iter().filter_map(with).map(|name| folder.join(name)).find(|f| is_pickle(f))
+    {
+        return Ok(Error::Pickle { file: pickle });
     } else {
         "give the folder that holds the weights; in a cache of the Hugging Face Hub that is a folder below `snapshots`"
     };

@@ -30,7 +30,7 @@ pub mod safetensors;
 mod tensor;
 mod tokenizer;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Provenance};
 pub use config::{Activation, Architecture, ModelConfig, RopeScaling, ScaleConvention};
 pub use error::Error;
 pub use flushed_file::FlushedFile;

@@ -434,7 +434,7 @@ fn pickles_are_refused_with_the_command_that_converts_them() {
     let model = folder();
     fs::remove_file(model.path().join("model.safetensors")).unwrap();
     let pickle = model.path().join("pytorch_model.bin");
-    fs::write(&pickle, b"PK").unwrap();
+    fs::write(&pickle, b"PK\x03\x04 and so on").unwrap();
     for path in [model.path(), &pickle] {
         let error = Checkpoint::open(path).unwrap_err();
         assert!(matches!(error, Error::Pickle { .. }));
@@ -446,6 +446,10 @@ fn pickles_are_refused_with_the_command_that_converts_them() {
     fs::rename(&pickle, &file).unwrap();
     assert!(matches!(Checkpoint::open(&file), Err(Error::Pickle { .. })));
     assert!(matches!(Checkpoint::open(model.path()), Err(Error::Pickle { .. })));
+    // The content tells, not the name.
+    fs::write(&file, b"GGUF and so on").unwrap();
+    assert!(matches!(Checkpoint::open(&file), Err(Error::NotACheckpoint { .. })));
+    assert!(matches!(Checkpoint::open(model.path()), Err(Error::NoWeights { .. })));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// A shape that the format cannot hold.
-    #[error("{}: tensor `{tensor}` has {needs}\nhint: formats that fit it: {fitting}", file.display())]
+    #[error("{}: tensor `{tensor}` has {needs}\nhint: formats that fit the model: {fitting}", file.display())]
     Shape {
         /// The source's file.
         file: PathBuf,
@@ -64,7 +64,7 @@ pub enum Error {
     },
     /// Codes 0, and a format that has none.
     #[error(
-        "{}: tensor `{tensor}` holds weights of 0, but {format} stores one bit, -1 or +1\nhint: it is for binary models (BitNet): use --scheme binary on full-precision weights, or another format",
+        "{}: tensor `{tensor}` holds weights of 0, but {format} stores one bit, -1 or +1\nhint: it is for binary models (BitNet), whose full-precision weights the scheme binary makes so; ternary codes need another format",
         file.display()
     )]
     HasZeros {

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use b158_checkpoint::{ScaleConvention, TensorType};
+use b158_checkpoint::{Activation, Checkpoint, Interleave, ScaleConvention, TensorType};
 use b158_kernels::{
     Isa,
     packing::{TernaryFormat, hf},
@@ -84,11 +84,12 @@ impl Format {
         }
     }
 
-    /// The formats that hold a linear layer of that shape, for a message.
-    pub(crate) fn that_fit(rows: usize, cols: usize) -> String {
-        let fits = |format: &Self| format.fits(rows, cols) && *format != Self::Blocks(TernaryFormat::Q1_0);
-        let names: Vec<_> = Self::ALL.into_iter().filter(fits).map(Self::name).collect();
-        names.join(", ")
+    /// The formats that hold every linear layer of the checkpoint; `q1_0` only takes binary ones.
+    pub fn that_fit(checkpoint: &Checkpoint) -> Vec<Self> {
+        let ids = checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear());
+        let shapes: Vec<_> = ids.filter_map(|id| checkpoint.tensor(id).ok()).map(|t| t.shape).collect();
+        let fits = |format: &Self| shapes.iter().all(|shape| format.fits(shape[0], shape[1]));
+        Self::ALL.into_iter().filter(fits).collect()
     }
 }
 
@@ -264,13 +265,33 @@ impl FromStr for LinearClass {
     }
 }
 
+/// The order of I2_S codes with that name, `x86` or `arm`.
+///
+/// # Errors
+/// [`Error::Unknown`] for another name.
+pub fn interleave(name: &str) -> Result<Interleave, Error> {
+    let name_of = |order| match order {
+        Interleave::X86 => "x86",
+        Interleave::Arm => "arm",
+    };
+    by_name("order of I2_S", name, &[Interleave::X86, Interleave::Arm], name_of)
+}
+
+/// The activation with that name, `silu` or `relu2`.
+///
+/// # Errors
+/// [`Error::Unknown`] for another name.
+pub fn activation(name: &str) -> Result<Activation, Error> {
+    by_name("activation", name, &[Activation::Silu, Activation::Relu2], Activation::name)
+}
+
 fn by_name<T: Copy>(
     what: &'static str,
     given: &str,
     all: &[T],
     name: impl Fn(T) -> &'static str,
 ) -> Result<T, Error> {
-    all.iter().copied().find(|&t| name(t) == given).ok_or_else(|| Error::Unknown {
+    all.iter().copied().find(|&t| name(t).eq_ignore_ascii_case(given)).ok_or_else(|| Error::Unknown {
         what,
         given: given.to_owned(),
         valid: all.iter().map(|&t| name(t)).collect::<Vec<_>>().join(", "),

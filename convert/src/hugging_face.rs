@@ -38,6 +38,9 @@ pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -
     let mut report = job.tensors(&mut writer)?;
     writer.finish().map_err(|e| job.error(e))?;
 
+    if !text_files.iter().any(|(name, _)| name == "tokenizer.json") {
+        report.warnings.push("the source has no tokenizer, and the output has none either".to_owned());
+    }
     report.source_sha256 = digest()?;
     folder.write("config.json", config(job, &report)?.as_bytes())?;
     for (name, bytes) in text_files {

@@ -1,6 +1,6 @@
 //! What a checkpoint holds, tensor by tensor, and whether its weights are meant to be ternary.
 
-use b158_checkpoint::{Checkpoint, TensorId};
+use b158_checkpoint::{Checkpoint, Provenance, TensorId};
 use b158_kernels::{
     Isa,
     dense::{DenseSlice, Weights},
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
-    Error, Scheme,
+    Error, Format, Scheme,
     rows::count,
     ternary::{Scratch, Ternary, non_finite, widen},
 };
@@ -56,6 +56,10 @@ pub struct Inspection {
     pub relative_error: f64,
     /// What the weights of the linear layers are.
     pub training: Training,
+    /// Which b158 made it, by which scheme, out of which source; `None` of files of others.
+    pub provenance: Option<Provenance>,
+    /// The formats that it can become, by the lengths of its rows.
+    pub formats: Vec<&'static str>,
     /// Every tensor, in order.
     pub tensors: Vec<TensorInspection>,
 }
@@ -80,7 +84,7 @@ impl Training {
     /// What to expect of ternary codes, in words.
     pub fn explanation(self) -> &'static str {
         match self {
-            Self::Ternary => "the weights are ternary",
+            Self::Ternary => "its weights are ternary; whether it was trained so is not recorded",
             Self::Master => {
                 "master weights of a ternary model: it ternarizes them itself, so packing loses nothing"
             }
@@ -134,8 +138,10 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
         let mut ternary = None;
         if id.is_linear() {
             linear_parameters += count;
-            let scale_bytes = if checkpoint.scale(id)?.is_some() { 4 } else { 0 };
-            linear_bytes += bytes + scale_bytes;
+            // A scale stands behind the codes of I2_S, and beside those of other formats.
+            let file_bytes = tensor.dtype.byte_len(&tensor.shape).unwrap_or(bytes);
+            let beside = file_bytes == bytes && checkpoint.scale(id)?.is_some();
+            linear_bytes += file_bytes + if beside { 4 } else { 0 };
             let (found, fit) = linear(checkpoint, id, isa)?;
             made |= fit.is_some();
             for (sum, n) in codes.iter_mut().zip(found.codes) {
@@ -181,6 +187,8 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
             (true, true) => Training::Master,
             (true, false) => Training::FullPrecision,
         },
+        provenance: checkpoint.provenance().cloned(),
+        formats: Format::that_fit(checkpoint).into_iter().map(Format::name).collect(),
         tensors,
     })
 }

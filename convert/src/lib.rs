@@ -31,7 +31,7 @@ mod verify;
 mod write;
 
 pub use error::Error;
-pub use format::{Format, HeadType, LinearClass, Options, Scales, Scheme};
+pub use format::{Format, HeadType, LinearClass, Options, Scales, Scheme, activation, interleave};
 pub use inspect::{Inspection, TensorInspection, TernaryInspection, Training, inspect};
 pub use report::{Report, TensorReport};
 pub use verify::{Verified, verify};

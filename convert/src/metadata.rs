@@ -28,6 +28,9 @@ impl<'a> Gguf<'a> {
     ) -> Result<Self, Error> {
         let tokenizer = checkpoint.tokenizer_metadata()?;
         let mut warnings = tokenizer.warnings;
+        if !tokenizer.metadata.iter().any(|(key, _)| key == "tokenizer.huggingface.json") {
+            warnings.push("the source has no tokenizer, and the output has none either".to_owned());
+        }
         warnings.extend(refused_by(checkpoint.config(), options));
         Ok(Self { checkpoint, options, scheme, tokenizer: tokenizer.metadata, warnings })
     }

@@ -57,7 +57,7 @@ fn step(
     };
     let content = match id {
         _ if id.is_linear() => {
-            check_linear(&source, options.format)?;
+            check_linear(checkpoint, &source, options.format)?;
             let scale_name = match Place::of(options) {
                 Place::Tensor => Some(id.gguf_scale_name()),
                 Place::WeightScale(_) => Some(format!("{name}_scale")),
@@ -100,7 +100,7 @@ pub(crate) fn order(checkpoint: &Checkpoint, container: Container, id: TensorId)
     rope_permutation(config, id, target)
 }
 
-fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
+fn check_linear(checkpoint: &Checkpoint, source: &Tensor, format: Format) -> Result<(), Error> {
     let (rows, cols) = (source.shape[0], source.shape[1]);
     if format.fits(rows, cols) {
         return Ok(());
@@ -115,7 +115,8 @@ fn check_linear(source: &Tensor, format: Format) -> Result<(), Error> {
             hf::QUARTERS
         ),
     };
-    Err(Error::Shape { file, tensor, needs, fitting: Format::that_fit(rows, cols) })
+    let fitting: Vec<_> = Format::that_fit(checkpoint).into_iter().map(Format::name).collect();
+    Err(Error::Shape { file, tensor, needs, fitting: fitting.join(", ") })
 }
 
 fn check_head(source: &Tensor, dtype: TensorType, container: Container) -> Result<(), Error> {

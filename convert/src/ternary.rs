@@ -70,9 +70,8 @@ impl Add for Loss {
     }
 }
 
-/// The scheme that makes codes of the checkpoint's weights: `none` if all are ternary already. A master's
-/// first tensor tells.
-pub(crate) fn scheme_in_force(checkpoint: &Checkpoint, scheme: Scheme) -> Result<Scheme, Error> {
+/// Whether a linear layer holds weights that have no codes yet. A master's first tensor tells.
+pub(crate) fn has_masters(checkpoint: &Checkpoint) -> Result<bool, Error> {
     for id in checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear()) {
         let tensor = checkpoint.tensor(id)?;
         if !tensor.dtype.is_full_precision() {
@@ -89,10 +88,10 @@ pub(crate) fn scheme_in_force(checkpoint: &Checkpoint, scheme: Scheme) -> Result
         let ternary = ternarize::magnitude(weights).is_some() || is_zero(weights);
         tensor.release();
         if !ternary {
-            return Ok(scheme);
+            return Ok(true);
         }
     }
-    Ok(Scheme::None)
+    Ok(false)
 }
 
 /// Weights that are looked at together.

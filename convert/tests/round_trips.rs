@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use b158_checkpoint::{Checkpoint, LayerTensor, TensorId, TensorType};
+use b158_checkpoint::{Checkpoint, LayerTensor, OpenOptions, TensorId, TensorType};
 use b158_convert::{Error, Format, Options, Scheme};
 use b158_kernels::{Isa, packing::hf, rope::RopePairs, ternary::TernaryMatrix};
 use common::{Shape, oracle, quietly, random_checkpoint};
@@ -301,4 +301,41 @@ proptest! {
         random_checkpoint(folder.path(), shape, seed);
         every_pair(folder.path(), if median { Scheme::Absmedian } else { Scheme::Absmean });
     }
+}
+
+/// Files of bitnet.cpp do not say in which order their codes are.
+#[test]
+fn the_order_of_foreign_i2_s_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = Shape {
+        class: "LlamaForCausalLM",
+        hidden: 256,
+        intermediate: 256,
+        layers: 1,
+        heads: 4,
+        kv_heads: 4,
+        tied: true,
+    };
+    random_checkpoint(folder.path(), shape, 13);
+    let options = |format: &str| Options::new(format.parse().unwrap(), Isa::best());
+    let (ours, foreign) = (folder.path().join("ours.gguf"), folder.path().join("foreign.gguf"));
+    quietly(folder.path(), &ours, &options("i2_s-arm")).unwrap();
+    let mut bytes = std::fs::read(&ours).unwrap();
+    let key = b"b158.i2_s.interleave";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    bytes[at] = b'c';
+    std::fs::write(&foreign, bytes).unwrap();
+
+    let id = TensorId::Layer { index: 0, kind: LayerTensor::FfnDown };
+    let expected = codes(&Checkpoint::open(&ours).unwrap(), id).0;
+    let by_default = Checkpoint::open(&foreign).unwrap();
+    assert!(by_default.notes()[0].contains("in the order of x86"), "{:?}", by_default.notes());
+    assert_ne!(codes(&by_default, id).0, expected);
+    let told = OpenOptions { i2_s: b158_convert::interleave("arm").unwrap(), ..OpenOptions::default() };
+    let told = Checkpoint::open_with(&foreign, &told).unwrap();
+    assert_eq!(codes(&told, id).0, expected);
+    let out = folder.path().join("out.gguf");
+    let report = b158_convert::convert(&told, &out, &options("tq2_0"), &|_, _| ()).unwrap();
+    assert!(report.warnings.iter().any(|warning| warning.contains("I2_S")), "{:?}", report.warnings);
+    assert_eq!(codes(&Checkpoint::open(&out).unwrap(), id).0, expected);
 }

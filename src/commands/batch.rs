@@ -1,6 +1,10 @@
 //! `b158 convert --batch`.
 
-use std::{collections::BTreeSet, path::Path, sync::Mutex};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::Result;
 use b158_convert::batch::{Batch, Entry, Events, Manifest, Planned, Status};
@@ -20,9 +24,11 @@ pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer
         let fails = batch.planned().iter().any(|job| job.error.is_some());
         return Ok(if fails { ExitStatus::Failure } else { ExitStatus::Success });
     }
-    let manifest = batch.run(resume, &Bars::new(&batch))?;
+    let bars = Bars::new(&batch);
+    let manifest = batch.run(resume, &bars)?;
+    let kept = bars.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     let failed = manifest.jobs.iter().filter(|job| job.status != Status::Done).count();
-    printer.result(&manifest, || text(&manifest, batch.folder()))?;
+    printer.result(&manifest, || text(&manifest, &kept, batch.folder()))?;
     for job in &manifest.jobs {
         let warnings = job.report.iter().flat_map(|report| &report.warnings);
         for warning in warnings.collect::<BTreeSet<_>>() {
@@ -75,7 +81,7 @@ fn plan_text(batch: &Batch) -> String {
     text
 }
 
-fn text(manifest: &Manifest, folder: &Path) -> String {
+fn text(manifest: &Manifest, kept: &BTreeSet<usize>, folder: &Path) -> String {
     let header = [
         ("output", Align::Left),
         ("status", Align::Left),
@@ -86,21 +92,23 @@ fn text(manifest: &Manifest, folder: &Path) -> String {
         ("scale change", Align::Right),
         ("verified", Align::Left),
     ];
-    let rows: Vec<_> = manifest.jobs.iter().map(row).collect();
+    let rows: Vec<_> = manifest.jobs.iter().enumerate().map(|(i, job)| row(job, kept.contains(&i))).collect();
     let failed = manifest.jobs.iter().filter(|job| job.status == Status::Failed).count();
     let mut text = markdown(&header, &rows);
     text += &format!(
-        "\n{} of {} jobs done, {failed} failed; {}\n",
+        "\n{} of {} jobs done ({} of them before), {failed} failed; {}\n",
         manifest.jobs.iter().filter(|job| job.status == Status::Done).count(),
         manifest.jobs.len(),
+        kept.len(),
         Manifest::path(folder).display()
     );
     text
 }
 
-fn row(job: &Entry) -> Vec<String> {
+fn row(job: &Entry, kept: bool) -> Vec<String> {
     let status = match job.status {
         Status::Pending => "pending",
+        Status::Done if kept => "kept",
         Status::Done => "done",
         Status::Failed => "failed",
     };
@@ -129,16 +137,18 @@ struct Bars<'b> {
     batch: &'b Batch,
     all: MultiProgress,
     running: Mutex<Vec<Option<ProgressBar>>>,
+    /// The jobs that were done before.
+    kept: Mutex<BTreeSet<usize>>,
 }
 
 impl<'b> Bars<'b> {
     fn new(batch: &'b Batch) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { batch, all, running: Mutex::new(vec![None; batch.planned().len()]) }
+        Self { batch, all, running: Mutex::new(vec![None; batch.planned().len()]), kept: Mutex::default() }
     }
 
     fn with(&self, job: usize, act: impl FnOnce(&mut Option<ProgressBar>)) {
-        act(&mut self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[job]);
+        act(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner)[job]);
     }
 }
 
@@ -158,6 +168,10 @@ impl Events for Bars<'_> {
                 bar.set_position(done);
             }
         });
+    }
+
+    fn keep(&self, job: usize) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
     }
 
     fn end(&self, job: usize, _: &Entry) {

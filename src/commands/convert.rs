@@ -3,17 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use b158_checkpoint::{Activation, Checkpoint, Interleave, OpenOptions};
+use b158_checkpoint::{Checkpoint, OpenOptions};
 use b158_convert::{Format, Options, Report};
 use b158_kernels::Isa;
 
-use crate::{
-    ExitStatus,
-    cli::{ActivationName, ConvertArgs, Order},
-    commands::batch,
-    printer::Printer,
-    progress,
-};
+use crate::{ExitStatus, cli::ConvertArgs, commands::batch, printer::Printer, progress};
 
 pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if let Some(file) = &args.batch {
@@ -32,26 +26,14 @@ pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus
         isa,
     };
     refuse_unused(args, &options)?;
-    let checkpoint = Checkpoint::open_with(source, &open_options(args))?;
+    let open = OpenOptions { i2_s: args.i2_s_order.unwrap_or_default(), activation: args.activation };
+    let checkpoint = Checkpoint::open_with(source, &open)?;
     let report = convert(&checkpoint, output, &options)?;
     for warning in &report.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     printer.result(&report, || text(&report, output))?;
     Ok(ExitStatus::Success)
-}
-
-fn open_options(args: &ConvertArgs) -> OpenOptions {
-    OpenOptions {
-        i2_s: match args.i2_s_order {
-            Some(Order::Arm) => Interleave::Arm,
-            Some(Order::X86) | None => Interleave::X86,
-        },
-        activation: args.activation.map(|name| match name {
-            ActivationName::Silu => Activation::Silu,
-            ActivationName::Relu2 => Activation::Relu2,
-        }),
-    }
 }
 
 /// An option that the format does not use is a mistake.
@@ -94,13 +76,13 @@ fn text(r: &Report, path: &Path) -> String {
     text += &format!("; {} -> {} bytes", r.source_bytes, r.output_bytes);
     if r.largest_scale_change > 0.0 {
         text += &format!(
-            "\nscales: {} cannot hold them exactly; the largest relative change is {:.2e}",
-            r.format, r.largest_scale_change
+            "\nscales: rounded by what holds them in this output; the largest relative change is {:.2e}",
+            r.largest_scale_change
         );
     }
     if let Some(v) = r.verified {
         text += &format!(
-            "\nverified: {} codes and {} scales in the output are those of the source's weights, {} other values are equal",
+            "\nverified: {} codes and {} scales in the output are those of the source's weights, {} other values are the source's in the output's types",
             v.codes, v.scales, v.values
         );
     }

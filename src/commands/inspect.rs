@@ -25,7 +25,7 @@ fn text(i: &Inspection, tensors: bool) -> String {
     let total: u64 = i.codes.iter().sum();
     let share = |n: u64| 100.0 * n as f64 / total.max(1) as f64;
     let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let rows = vec![
+    let mut rows = vec![
         row("architecture", i.architecture.to_owned()),
         row(
             "shape",
@@ -52,6 +52,11 @@ fn text(i: &Inspection, tensors: bool) -> String {
         row("trained for ternary", i.training.explanation().to_owned()),
         row("relative error", format!("{:.4}", i.relative_error)),
     ];
+    rows.push(row("can become", i.formats.join(", ")));
+    if let Some(made) = &i.provenance {
+        let text = format!("b158 {}, scheme {}, from {}", made.version, made.scheme, made.source_sha256);
+        rows.push(row("made by", text));
+    }
     let mut text = markdown(&[("", Align::Left), ("", Align::Left)], &rows);
     if tensors {
         text += "\n";

@@ -27,7 +27,7 @@ use super::{
     tokenizer::{BOS_TOKEN, EOS_TOKEN, EOT_TOKEN},
 };
 use crate::{
-    Activation, Architecture, Error, ModelConfig, OpenOptions, RopeScaling, TensorId, TensorType,
+    Activation, Architecture, Error, ModelConfig, OpenOptions, Provenance, RopeScaling, TensorId, TensorType,
     error::printable,
 };
 
@@ -263,6 +263,13 @@ pub(super) fn i2_s_is_arm(file: &Path, metadata: &[(&str, Value)]) -> Result<boo
             valid: "it must be \"x86\" or \"arm\"",
         }),
     }
+}
+
+/// Where the file comes from, if b158 wrote it.
+pub(crate) fn provenance(gguf: &Gguf) -> Option<Provenance> {
+    let text = |key| Some(printable(gguf.get(key)?.as_str()?));
+    let (version, scheme) = (text("b158.version")?, text("b158.scheme")?);
+    Some(Provenance { version, scheme, source_sha256: text("b158.source.sha256")? })
 }
 
 /// Whether the file says in which order its I2_S tensors are.

@@ -11,6 +11,8 @@
 //!     head: q8_0
 //!     scales: tensor
 //!     linear_class: autobitlinear
+//!     i2_s_order: x86           # of sources that do not say it themselves, as is activation
+//!     activation: silu
 //!     name: "{source}-{format}" # the outputs' names, without .gguf (the default); {parent} is the name of
 //!                               # the folder around the source
 //!     verify: true
@@ -23,6 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use b158_checkpoint::OpenOptions;
 use b158_kernels::Isa;
 use serde::Deserialize;
 
@@ -30,7 +33,7 @@ use super::{
     Manifest, small_file,
     sources::{self, Source, identity},
 };
-use crate::{Error, Format, Options};
+use crate::{Error, Format, Options, activation, interleave};
 
 /// The longest job file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -68,6 +71,12 @@ pub struct JobSpec {
     /// How the scales of `hf` are meant.
     #[serde(default)]
     pub linear_class: Option<String>,
+    /// The order of the codes in I2_S sources that do not say it.
+    #[serde(default)]
+    pub i2_s_order: Option<String>,
+    /// The activation of GGUF sources of architecture `bitnet` that do not say it.
+    #[serde(default)]
+    pub activation: Option<String>,
     /// The outputs' names; `{source}`, `{parent}` and `{format}` are replaced.
     #[serde(default)]
     pub name: Option<String>,
@@ -132,6 +141,8 @@ pub(super) struct Job {
     pub(super) source: Source,
     pub(super) output: PathBuf,
     pub(super) options: Options,
+    /// What the source does not say itself.
+    pub(super) open: OpenOptions,
 }
 
 impl JobFile {
@@ -186,15 +197,16 @@ impl JobFile {
         let mut jobs: Vec<(usize, Job)> = Vec::new();
         for (index, spec) in self.jobs.iter().enumerate() {
             let options = spec.options(isa).map_err(|e| spec.error(file, index, &e))?;
+            let open = spec.open_options().map_err(|e| spec.error(file, index, &e))?;
             for source in sources::find(file, &spec.source)? {
                 for options in &options {
                     let output = spec.output_name(&source, options.format);
                     let output = output.map_err(|name| {
                         let reason = format!("{}: the output's name would be {name:?}", spec.describe(index));
-                        jobs_error(file, &reason, "a job's `name` must be a plain file name, not hidden")
+                        jobs_error(file, &reason, "a job's `name` must be a plain file name, not hidden, with {source}, {parent} and {format} only")
                     })?;
                     let (source, output) = (source.clone(), folder.join(output));
-                    jobs.push((index, Job { source, output, options: *options }));
+                    jobs.push((index, Job { source, output, options: *options, open }));
                 }
             }
         }
@@ -270,6 +282,13 @@ impl JobSpec {
         self.to.as_slice().iter().map(one).collect()
     }
 
+    fn open_options(&self) -> Result<OpenOptions, Error> {
+        Ok(OpenOptions {
+            i2_s: self.i2_s_order.as_deref().map(interleave).transpose()?.unwrap_or_default(),
+            activation: self.activation.as_deref().map(activation).transpose()?,
+        })
+    }
+
     /// The output's name, where GGUF files get their extension; an error holds one that will not do.
     fn output_name(&self, source: &Source, format: Format) -> Result<String, String> {
         let pattern = self.name.as_deref().unwrap_or("{source}-{format}");
@@ -284,7 +303,7 @@ impl JobSpec {
             name += ".gguf";
         }
         let taken = Manifest::path(Path::new("")) == Path::new(&name);
-        if name.is_empty() || taken || name.contains(['/', '\\', '\0']) || name.starts_with('.') {
+        if name.is_empty() || taken || name.contains(['/', '\\', '\0', '{', '}']) || name.starts_with('.') {
             return Err(name);
         }
         Ok(name)

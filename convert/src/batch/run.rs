@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use b158_checkpoint::{Checkpoint, OutputError, clean_up};
+use b158_checkpoint::{Checkpoint, Interleave, OutputError, clean_up};
 use b158_kernels::Isa;
 use sha2::{Digest, Sha256};
 
@@ -29,6 +29,8 @@ pub trait Events: Sync {
     fn begin(&self, job: usize);
     /// That many bytes of a job's source are done, of that many.
     fn advance(&self, job: usize, done: u64, total: u64);
+    /// A job was done before, and its output is kept; it ends next.
+    fn keep(&self, _job: usize) {}
     /// A job has ended.
     fn end(&self, job: usize, entry: &Entry);
 }
@@ -131,6 +133,7 @@ impl Batch {
                 events.begin(index);
                 clean_up(&job.output);
                 let entry = if resume && self.is_done(job, &entry) {
+                    events.keep(index);
                     entry
                 } else {
                     self.run_job(index, entry, events)
@@ -192,7 +195,7 @@ impl Batch {
         entry.version == VERSION
             && !entry.files.is_empty()
             && entry.files.iter().all(intact)
-            && Checkpoint::open(&job.source.path).is_ok_and(|source| {
+            && Checkpoint::open_with(&job.source.path, &job.open).is_ok_and(|source| {
                 hash_text(&source).is_ok_and(|sha256| sha256 == entry.text_sha256)
                     && hash(source.files()).is_ok_and(|sha256| sha256 == report.source_sha256)
             })
@@ -222,7 +225,7 @@ impl Batch {
         if needed > self.memory {
             return Err(Error::Memory { file: self.file.clone(), needed, budget: self.memory });
         }
-        let checkpoint = Checkpoint::open(&job.source.path)?;
+        let checkpoint = Checkpoint::open_with(&job.source.path, &job.open)?;
         // Before they are used: what changes afterwards is not what was converted.
         entry.text_sha256 = hash_text(&checkpoint)?;
         let progress = |done, total| events.advance(index, done, total);
@@ -302,7 +305,7 @@ fn plan_job(job: &Job, budget: u64) -> Planned {
         error: None,
     };
     let mut check = || -> Result<(), Error> {
-        let checkpoint = Checkpoint::open(&job.source.path)?;
+        let checkpoint = Checkpoint::open_with(&job.source.path, &job.open)?;
         planned.source_bytes = checkpoint.bytes_on_disk();
         let (tokenizer, mut largest) = (tokenizer_memory(&checkpoint), 0);
         for id in checkpoint.tensor_ids() {
@@ -344,6 +347,12 @@ fn describe(job: &Job) -> String {
         }
         crate::Format::HuggingFace => out += &format!(" --linear-class {}", options.linear_class),
         _ => {}
+    }
+    if job.open.i2_s != Interleave::X86 {
+        out += " --i2-s-order arm";
+    }
+    if let Some(activation) = job.open.activation {
+        out += &format!(" --activation {}", activation.name());
     }
     if job.options.verify {
         out += " --verify";
