@@ -28,6 +28,7 @@ mod scale;
 mod source;
 mod ternary;
 mod verify;
+mod warnings;
 mod write;
 
 pub use error::Error;

@@ -1,14 +1,14 @@
 //! What a written GGUF file says about its model and where it comes from.
 
 use b158_checkpoint::{
-    Architecture, Checkpoint, ModelConfig, TensorInfo, TensorType,
+    Checkpoint, TensorInfo, TensorType,
     gguf::{
         GgufPlan, ROPE_FREQS,
         metadata::{self, Description, Metadata},
     },
 };
 
-use crate::{Error, Format, Options, Scheme, plan::Step, write::written};
+use crate::{Error, Options, Scheme, plan::Step, write::written};
 
 /// The metadata of a GGUF file but for the source's hash.
 pub(crate) struct Gguf<'a> {
@@ -16,7 +16,7 @@ pub(crate) struct Gguf<'a> {
     options: &'a Options,
     scheme: Scheme,
     tokenizer: Metadata,
-    /// What llama.cpp may do otherwise.
+    /// What llama.cpp may tokenize otherwise.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -31,7 +31,6 @@ impl<'a> Gguf<'a> {
         if !tokenizer.metadata.iter().any(|(key, _)| key == "tokenizer.huggingface.json") {
             warnings.push("the source has no tokenizer, and the output has none either".to_owned());
         }
-        warnings.extend(refused_by(checkpoint.config(), options));
         Ok(Self { checkpoint, options, scheme, tokenizer: tokenizer.metadata, warnings })
     }
 
@@ -65,24 +64,4 @@ impl<'a> Gguf<'a> {
     pub(crate) fn rope_factors(&self) -> Option<Vec<f32>> {
         self.checkpoint.config().rope_factors()
     }
-}
-
-/// Who refuses the file, where that is not plain from its format.
-fn refused_by(config: &ModelConfig, options: &Options) -> Option<String> {
-    let name = metadata::architecture_name(config);
-    let bitnet_cpp = matches!(options.format, Format::Blocks(f) if !f.block_scales());
-    let reason = match name {
-        "bitnet-b1.58" if !bitnet_cpp => "llama.cpp does not compute squared ReLU",
-        name if !name.starts_with("b158-") => return None,
-        _ if config.linear_norm_eps.is_some() => {
-            "llama.cpp and bitnet.cpp know no norms inside linear layers"
-        }
-        _ if config.architecture == Architecture::Llama => {
-            "llama.cpp and bitnet.cpp compute LLaMA with SiLU only"
-        }
-        _ => {
-            "llama.cpp and bitnet.cpp take a BitNet's embedding for its output head, and this model has a head of its own"
-        }
-    };
-    Some(format!("{reason}; the file names its architecture `{name}`, which makes them refuse it"))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use b158_checkpoint::{
-    Architecture, Checkpoint, OutputError, OutputFile, TensorInfo, TensorType,
+    Checkpoint, OutputError, OutputFile, TensorInfo, TensorType,
     gguf::{GgufDataWriter, ROPE_FREQS, i2_s_tail},
 };
 use half::f16;
@@ -23,6 +23,7 @@ use crate::{
     source::{self, Unchanged},
     ternary::{self, Loss, Ternary},
     verify::verify_written,
+    warnings,
 };
 
 /// Told after each tensor: bytes of the source that are done, bytes in all.
@@ -89,11 +90,11 @@ pub(crate) struct Job<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) output: &'a Path,
     pub(crate) options: &'a Options,
-    container: Container,
+    pub(crate) container: Container,
     /// What makes codes of weights that have none.
-    scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// Whether there are such weights.
-    masters: bool,
+    pub(crate) masters: bool,
     pub(crate) steps: &'a [Step],
     progress: Progress<'a>,
 }
@@ -163,67 +164,9 @@ impl Job<'_> {
             (self.progress)(done, total);
         }
         report.finish();
-        self.warn(&mut report, &loss);
+        report.relative_error = loss.relative();
+        report.warnings = warnings::warnings(self, &report);
         Ok(report)
-    }
-
-    /// What to know before the output is used.
-    fn warn(&self, report: &mut Report, loss: &Loss) {
-        report.warnings.extend(self.checkpoint.notes().iter().cloned());
-        let config = self.checkpoint.config();
-        let folder = self.container == Container::HuggingFace;
-        let ternarized = self.scheme != Scheme::None && report.tensors.iter().any(|t| t.ternarized);
-        if ternarized && config.ternary_linears && self.scheme != Scheme::Absmean {
-            report.warnings.push(format!(
-                "this model ternarizes its weights itself, by absmean: with codes by {} it is another model",
-                self.scheme
-            ));
-        }
-        if self.scheme == Scheme::None && matches!(self.options.scheme, Some(s) if s != Scheme::None) {
-            report.warnings.push("the scheme is not used: the weights are ternary already".to_owned());
-        }
-        if self.rounds_masters() && config.ternary_linears {
-            report.warnings.push(format!(
-                "master weights rounded to {} may have other codes than the source's when they are ternarized: f32, or the source's own type, keeps them",
-                self.options.format
-            ));
-        }
-        if folder && config.architecture == Architecture::BitNet1bitLlm {
-            report.warnings.push(
-                "transformers has no class for 1bitLLM's layout: it takes the folder for a LLaMA and drops the inner norms"
-                    .to_owned(),
-            );
-        }
-        if let Some(error) = loss.relative() {
-            report.relative_error = Some(error);
-            report.warnings.push(format!(
-                "this model was not trained with ternary weights: its codes differ from its weights by {:.0} % of their norm. Ternarized afterwards, a model usually loses most of its quality: evaluate it before use",
-                100.0 * error
-            ));
-        }
-        let values = folder && !self.options.format.is_packed();
-        if values && !report.tensors.is_empty() && config.ternary_linears {
-            report.warnings.push(
-                "transformers ternarizes these weights once more when it runs them, with their mean as scale, which the zeros among them make smaller: for transformers, convert to hf"
-                    .to_owned(),
-            );
-        }
-    }
-
-    /// Whether linear layers in full precision lose digits.
-    fn rounds_masters(&self) -> bool {
-        let target = self.options.format.tensor_type();
-        let exact = |source: TensorType| source == target || target == TensorType::F32;
-        let rounds = |step: &Step| {
-            let source = self.checkpoint.tensor(step.id).map(|tensor| tensor.dtype);
-            matches!(step.content, Content::Linear { .. })
-                && source.is_ok_and(|source| source.is_full_precision() && !exact(source))
-        };
-        // Codes and their one magnitude are another matter: they have a scale, whose change is reported.
-        !self.options.format.is_packed()
-            && self.options.scheme() == Scheme::None
-            && self.masters
-            && self.steps.iter().any(rounds)
     }
 
     /// Makes one tensor; of a ternary one, returns what it is and what the scheme lost.
