@@ -9,9 +9,10 @@ use b158_checkpoint::{
 use serde_json::{Value, json};
 
 use crate::{
-    Error, Format, Report, plan,
+    Error, Format, Report,
+    job::{Job, Sink},
+    plan::{self, Step},
     verify::verify_written,
-    write::{Job, Sink, written},
 };
 
 /// The size at which transformers begins another file.
@@ -27,7 +28,7 @@ impl<F: FnMut(&str) -> io::Result<BufWriter<FlushedFile>>> Sink
 
 pub(crate) fn write(job: &Job, digest: impl FnOnce() -> Result<String, Error>) -> Result<Report, Error> {
     let folder = OutputFolder::create(job.output)?;
-    let plan = SafetensorsPlan::new(job.steps.iter().flat_map(written).collect(), Some(SHARD_BYTES))?;
+    let plan = SafetensorsPlan::new(job.steps.iter().flat_map(Step::tensors).collect(), Some(SHARD_BYTES))?;
     // A tokenizer that cannot be read is refused before any work is done.
     let text_files = job.checkpoint.text_files()?;
     let open = |name: &str| {

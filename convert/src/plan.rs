@@ -1,6 +1,8 @@
 //! What the output will hold, decided before a byte is written.
 
-use b158_checkpoint::{Checkpoint, Tensor, TensorId, TensorType, gguf::metadata, rope_permutation};
+use b158_checkpoint::{
+    Checkpoint, Tensor, TensorId, TensorInfo, TensorType, gguf::metadata, rope_permutation,
+};
 use b158_kernels::{packing::hf, rope::RopePairs};
 
 use crate::{Error, Format, HeadType, Options, format::Container, scale::Place};
@@ -22,6 +24,22 @@ pub(crate) enum Content {
     Linear { dtype: TensorType, scale_name: Option<String> },
     /// Weights in that type.
     Weights(TensorType),
+}
+
+impl Step {
+    /// The tensors that it writes, for a container's header.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = TensorInfo> {
+        let (dtype, scale) = match &self.content {
+            Content::Weights(dtype) => (*dtype, None),
+            Content::Linear { dtype, scale_name } => (*dtype, scale_name.as_deref()),
+        };
+        let tensor = TensorInfo { name: self.name.clone(), dtype, shape: self.shape.clone() };
+        let scale = scale.map(|name| {
+            let name = name.to_owned();
+            TensorInfo { name, dtype: TensorType::F32, shape: vec![1] }
+        });
+        [tensor].into_iter().chain(scale)
+    }
 }
 
 /// Every tensor of the output, in order.

@@ -5,8 +5,8 @@ use b158_checkpoint::{Architecture, ModelConfig, TensorType, gguf::metadata};
 use crate::{
     Format, Report, Scheme,
     format::Container,
+    job::Job,
     plan::{Content, Step},
-    write::Job,
 };
 
 /// One sentence for each.

@@ -13,18 +13,8 @@ use b158_convert::{
     batch::{Batch, Entry, Events, JobFile, Manifest, Status},
 };
 use b158_kernels::Isa;
-use common::{Shape, random_checkpoint};
+use common::{LLAMA, random_checkpoint};
 use proptest::prelude::*;
-
-const SHAPE: Shape = Shape {
-    class: "LlamaForCausalLM",
-    hidden: 256,
-    intermediate: 512,
-    layers: 1,
-    heads: 4,
-    kv_heads: 2,
-    tied: true,
-};
 
 /// Counts the jobs that really converted something.
 #[derive(Default)]
@@ -59,7 +49,7 @@ fn folder_with_models(names: &[&str]) -> tempfile::TempDir {
     for (seed, name) in names.iter().enumerate() {
         let model = folder.path().join("models").join(name);
         fs::create_dir_all(&model).unwrap();
-        random_checkpoint(&model, SHAPE, seed as u64);
+        random_checkpoint(&model, LLAMA, seed as u64);
     }
     folder
 }
@@ -129,7 +119,7 @@ fn resuming_runs_what_is_not_proved_done() {
     let files = |manifest: &Manifest| manifest.jobs.iter().map(|job| job.files.clone()).collect::<Vec<_>>();
     assert_eq!(files(&first), files(&second), "the same bytes again");
     // A changed source, and changed options.
-    random_checkpoint(&folder.path().join("models/b"), SHAPE, 77);
+    random_checkpoint(&folder.path().join("models/b"), LLAMA, 77);
     assert_eq!(run(&file, true).1, 2);
     jobs(folder.path(), &text.replace("i2_s]}", "i2_s], head: f16}"));
     assert_eq!(run(&file, true).1, 2);
@@ -229,7 +219,7 @@ fn names_that_are_no_text_are_no_obstacle() {
     let around = folder.path().join(std::ffi::OsStr::from_bytes(b"m\xff"));
     let model = around.join("a");
     fs::create_dir_all(&model).unwrap();
-    random_checkpoint(&model, SHAPE, 1);
+    random_checkpoint(&model, LLAMA, 1);
     let file = jobs(&around, "output: out\njobs: [{source: a, to: [tq2_0, hf], name: '{parent}-{format}'}]");
     let planned = serde_json::to_string(Batch::plan(&file, Isa::best()).unwrap().planned()).unwrap();
     assert!(planned.contains("m\u{fffd}-tq2_0.gguf"), "{planned}");
@@ -346,7 +336,7 @@ fn a_pattern_takes_checkpoints_and_not_its_own_outputs() {
     fs::write(models.join("README.md"), "notes").unwrap();
     fs::create_dir(models.join("empty")).unwrap();
     fs::create_dir(models.join(".hidden")).unwrap();
-    random_checkpoint(&models.join(".hidden"), SHAPE, 9);
+    random_checkpoint(&models.join(".hidden"), LLAMA, 9);
     let text = "output: models\njobs:\n  - {source: models/*, to: [tq2_0, hf]}\n";
     let file = jobs(folder.path(), text);
     let (first, converted) = run(&file, false);

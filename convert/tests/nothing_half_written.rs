@@ -11,17 +11,9 @@ use std::{
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Error, Options, convert};
 use b158_kernels::Isa;
-use common::{Shape, quietly, random_checkpoint};
+use common::{LLAMA, Shape, quietly, random_checkpoint};
 
-const SHAPE: Shape = Shape {
-    class: "BitnetForCausalLM",
-    hidden: 256,
-    intermediate: 512,
-    layers: 2,
-    heads: 4,
-    kv_heads: 4,
-    tied: true,
-};
+const SHAPE: Shape = Shape { class: "BitnetForCausalLM", layers: 2, ..LLAMA };
 
 fn options(format: &str) -> Options {
     Options::new(format.parse().unwrap(), Isa::best())

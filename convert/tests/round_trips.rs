@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use b158_checkpoint::{Checkpoint, LayerTensor, OpenOptions, TensorId, TensorType};
 use b158_convert::{Error, Format, Options, Scheme};
 use b158_kernels::{Isa, packing::hf, rope::RopePairs, ternary::TernaryMatrix};
-use common::{Shape, oracle, quietly, random_checkpoint};
+use common::{LLAMA, Shape, oracle, quietly, random_checkpoint};
 use proptest::prelude::*;
 
 /// How far a scale may move, relative to it: half a unit in the last place of the type that holds it.
@@ -157,16 +157,7 @@ fn every_checkpoint_of_the_reference() {
 #[test]
 fn binary_weights_fit_every_format() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = Shape {
-        class: "LlamaForCausalLM",
-        hidden: 256,
-        intermediate: 512,
-        layers: 1,
-        heads: 4,
-        kv_heads: 2,
-        tied: true,
-    };
-    random_checkpoint(folder.path(), shape, 1);
+    random_checkpoint(folder.path(), LLAMA, 1);
     assert_eq!(every_pair(folder.path(), Scheme::Binary), 12 * 12);
     // Ternary codes do not fit one bit.
     let mut options = Options::new("q1_0".parse().unwrap(), Isa::best());
@@ -182,15 +173,7 @@ fn zeros_and_small_scales() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source");
     std::fs::create_dir(&source).unwrap();
-    let shape = Shape {
-        class: "BitnetForCausalLM",
-        hidden: 256,
-        intermediate: 256,
-        layers: 1,
-        heads: 2,
-        kv_heads: 1,
-        tied: false,
-    };
+    let shape = Shape { class: "BitnetForCausalLM", tied: false, ..LLAMA };
     random_checkpoint(&source, shape, 5);
     let file = source.join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
@@ -220,16 +203,7 @@ fn zeros_and_small_scales() {
 #[test]
 fn scales_in_blocks() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = Shape {
-        class: "LlamaForCausalLM",
-        hidden: 256,
-        intermediate: 512,
-        layers: 1,
-        heads: 4,
-        kv_heads: 2,
-        tied: true,
-    };
-    random_checkpoint(folder.path(), shape, 9);
+    random_checkpoint(folder.path(), LLAMA, 9);
     for format in ["tq1_0", "tq2_0", "q2_0"] {
         let mut options = Options::new(format.parse().unwrap(), Isa::best());
         (options.scales, options.verify) = ("blocks".parse().unwrap(), true);
@@ -251,16 +225,7 @@ fn scales_in_blocks() {
 #[test]
 fn a_negative_scale_turns_the_codes_round() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = Shape {
-        class: "LlamaForCausalLM",
-        hidden: 256,
-        intermediate: 256,
-        layers: 1,
-        heads: 4,
-        kv_heads: 4,
-        tied: true,
-    };
-    random_checkpoint(folder.path(), shape, 11);
+    random_checkpoint(folder.path(), LLAMA, 11);
     let file = folder.path().join("a.gguf");
     let to = |name: &str| targets().into_iter().find(|t| t.name == name).unwrap().options;
     let report = quietly(folder.path(), &file, &to("tq2_0.gguf")).unwrap();
@@ -307,16 +272,7 @@ proptest! {
 #[test]
 fn the_order_of_foreign_i2_s_files() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = Shape {
-        class: "LlamaForCausalLM",
-        hidden: 256,
-        intermediate: 256,
-        layers: 1,
-        heads: 4,
-        kv_heads: 4,
-        tied: true,
-    };
-    random_checkpoint(folder.path(), shape, 13);
+    random_checkpoint(folder.path(), LLAMA, 13);
     let options = |format: &str| Options::new(format.parse().unwrap(), Isa::best());
     let (ours, foreign) = (folder.path().join("ours.gguf"), folder.path().join("foreign.gguf"));
     quietly(folder.path(), &ours, &options("i2_s-arm")).unwrap();

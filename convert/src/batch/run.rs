@@ -19,7 +19,7 @@ use super::{
     lock::Lock,
     memory::{self, Budget},
 };
-use crate::{Error, convert, plan, source, write::written};
+use crate::{Error, convert, plan, source};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -319,7 +319,7 @@ fn plan_job(job: &Job, budget: u64) -> Planned {
         let container = job.options.container(&job.output)?;
         let steps = plan::steps(&checkpoint, container, &job.options)?;
         planned.output_bytes =
-            steps.iter().flat_map(written).filter_map(|t| t.dtype.byte_len(&t.shape)).sum();
+            steps.iter().flat_map(plan::Step::tensors).filter_map(|t| t.dtype.byte_len(&t.shape)).sum();
         if planned.memory > budget {
             return Err(Error::Memory { file: job.source.path.clone(), needed: planned.memory, budget });
         }

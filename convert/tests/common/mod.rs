@@ -40,6 +40,17 @@ pub struct Shape {
     pub tied: bool,
 }
 
+/// A small LLaMA whose rows fit every format.
+pub const LLAMA: Shape = Shape {
+    class: "LlamaForCausalLM",
+    hidden: 256,
+    intermediate: 256,
+    layers: 1,
+    heads: 4,
+    kv_heads: 2,
+    tied: true,
+};
+
 /// Numbers between -1 and 1.
 pub struct Random(pub u64);
 
