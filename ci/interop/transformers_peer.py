@@ -53,17 +53,23 @@ def sequences(name):
     return [[1, *random.integers(3, 500, 40).tolist()] for _ in range(4)]
 
 
-def compare(label, folder, ids, golden=None):
+def compare(label, folder, ids, golden=None, same_scales=False):
+    """With the scales of the reference run's checkpoint, transformers must give that run's logits again. Scales
+    that are not rounded to bf16, as ours are from master weights, move activations over rounding boundaries."""
     model, packed = load(folder)
     agreement = Agreement()
+    off = []
     for i, sequence in enumerate(ids):
         ours, theirs = logits(folder, sequence), peer_logits(model, sequence)
         reference = theirs if golden is None else golden[f"p{i}.logits"]
         largest = np.abs(theirs - reference).max()
-        assert largest < 0.5, f"{label}: logits {largest} off the reference run"
+        assert largest < (1e-4 if same_scales else 0.5), f"{label}: logits {largest} off the reference run"
+        off.append(largest)
         if len(sequence) > 1:
             agreement.add(log_softmax(ours)[:-1], log_softmax(theirs)[:-1], np.array(sequence[1:]))
     agreement.check(f"{label}, {packed} packed layers", nll=NLL, top=TOP)
+    if golden is not None:
+        print(f"{label}: logits at most {max(off):.1e} off the reference run", flush=True)
     return model
 
 
@@ -101,18 +107,19 @@ def main():
             continue
         name = f"bitnet-2b4t-packed-{convention}"
         golden = {k: v.numpy() for k, v in read_golden(name).items()}
-        # From the master weights, and from the folder packed in the other convention.
-        other = CONVENTIONS[1 - CONVENTIONS.index(convention)]
-        for start in (source, SHARED / f"oracle/ckpt/bitnet-2b4t-packed-{other}"):
+        # From the master weights, and from the folders packed in both conventions.
+        packed = [SHARED / f"oracle/ckpt/bitnet-2b4t-packed-{c}" for c in CONVENTIONS]
+        for start in (source, *packed):
+            same = start.name == name
             label = f"{start.name} to {convention}"
             folder = convert(start, f"{start.name}.hf-{convention}", "hf", *options)
-            same_packing(label, folder, SHARED / f"oracle/ckpt/{name}", start is not source)
-            model = compare(label, folder, sequences(name), golden)
+            same_packing(label, folder, SHARED / f"oracle/ckpt/{name}", start is not source and not same)
+            model = compare(label, folder, sequences(name), golden, same)
             ids = sequences(name)[0]
             ours, theirs = b158_greedy(folder, ids, 24), peer_greedy(model, ids, 24)
             assert ours[:8] == theirs[:8], f"{label}: greedy {ours} here, {theirs} there"
-            same = next((i for i, pair in enumerate(zip(ours, theirs)) if pair[0] != pair[1]), 24)
-            print(f"{label}: the same {same} of 24 greedy tokens", flush=True)
+            equal = next((i for i, pair in enumerate(zip(ours, theirs)) if pair[0] != pair[1]), 24)
+            print(f"{label}: the same {equal} of 24 greedy tokens", flush=True)
 
 
 def read_golden(name):

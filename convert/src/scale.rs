@@ -55,9 +55,14 @@ impl Place {
 pub(crate) fn stored(class: LinearClass, scale: f32) -> f32 {
     match class.0 {
         ScaleConvention::Multiply => scale,
-        // The reciprocal, or the neighbour of it whose own reciprocal is nearest to the scale.
+        // The reciprocal, or the neighbour of it whose own reciprocal is nearest to the scale. A scale that was
+        // read out of a bf16 goes back into that one: transformers divides by it, not by a neighbour.
         ScaleConvention::Divide => {
             let near = 1.0 / scale;
+            let short = bf16::from_f32(near).to_f32();
+            if 1.0 / short == scale {
+                return short;
+            }
             let distance = |x: &f32| (1.0 / f64::from(1.0 / *x) - 1.0 / f64::from(scale)).abs();
             [near, near.next_down(), near.next_up()]
                 .into_iter()
@@ -77,4 +82,19 @@ fn read_back(class: LinearClass, stored: f32) -> f32 {
 /// How far `held` is from `scale`, relative to it.
 pub(crate) fn relative_change(scale: f32, held: f32) -> f64 {
     (f64::from(held) / f64::from(scale) - 1.0).abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_divided_scale_of_bf16_comes_back() {
+        let class = LinearClass(ScaleConvention::Divide);
+        // Every mantissa, at some exponents.
+        for bits in (0x3d00..0x4200u16).map(bf16::from_bits) {
+            let divisor = bits.to_f32();
+            assert_eq!(stored(class, 1.0 / divisor).to_bits(), divisor.to_bits());
+        }
+    }
 }
