@@ -1,18 +1,14 @@
 //! What a checkpoint holds, tensor by tensor, and whether its weights are meant to be ternary.
 
 use b158_checkpoint::{Checkpoint, Provenance, TensorId};
-use b158_kernels::{
-    Isa,
-    dense::{DenseSlice, Weights},
-    ternarize,
-};
+use b158_kernels::Isa;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
     Error, Format, Scheme,
     rows::count,
-    ternary::{Scratch, Ternary, non_finite, widen},
+    ternary::{Loss, Scratch, Ternary},
 };
 
 /// What a checkpoint holds.
@@ -128,7 +124,7 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
     let config = checkpoint.config();
     let mut tensors = Vec::new();
     let (mut parameters, mut linear_parameters, mut linear_bytes) = (0, 0, 0);
-    let (mut codes, mut lost, mut total) = ([0; 3], 0.0, 0.0);
+    let (mut codes, mut total) = ([0; 3], Loss::default());
     let mut made = false;
     for id in checkpoint.tensor_ids() {
         let tensor = checkpoint.tensor(id)?;
@@ -142,16 +138,14 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
             let file_bytes = tensor.dtype.byte_len(&tensor.shape).unwrap_or(bytes);
             let beside = file_bytes == bytes && checkpoint.scale(id)?.is_some();
             linear_bytes += file_bytes + if beside { 4 } else { 0 };
-            let (found, fit) = linear(checkpoint, id, isa)?;
-            made |= fit.is_some();
+            let (found, loss) = linear(checkpoint, id, isa)?;
+            made |= loss.is_some();
             for (sum, n) in codes.iter_mut().zip(found.codes) {
                 *sum += n;
             }
-            // Without a norm of its own, a ternary tensor's is that of its codes.
-            let norm =
-                fit.unwrap_or(f64::from(found.scale).powi(2) * (found.codes[0] + found.codes[2]) as f64);
-            lost += found.relative_error.powi(2) * norm;
-            total += norm;
+            // Nothing is lost of codes that were there; their norm is that of the weights.
+            let norm = f64::from(found.scale).powi(2) * (found.codes[0] + found.codes[2]) as f64;
+            total = total + loss.unwrap_or(Loss { error: 0.0, norm });
             ternary = Some(found);
         }
         tensors.push(TensorInspection {
@@ -181,7 +175,7 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
         linear_bits_per_weight: linear_bytes as f64 * 8.0 / linear_parameters as f64,
         bits_per_weight: checkpoint.bytes_on_disk() as f64 * 8.0 / parameters as f64,
         codes,
-        relative_error: if total > 0.0 { (lost / total).sqrt() } else { 0.0 },
+        relative_error: total.relative().unwrap_or(0.0),
         training: match (made, config.ternary_linears) {
             (false, _) => Training::Ternary,
             (true, true) => Training::Master,
@@ -193,31 +187,24 @@ pub fn inspect(checkpoint: &Checkpoint, isa: Isa) -> Result<Inspection, Error> {
     })
 }
 
-/// The codes of a linear layer; with the squared norm of its weights if they are not ternary yet.
+/// The codes of a linear layer, its own or those of absmean; with what absmean lost.
 fn linear(
     checkpoint: &Checkpoint,
     id: TensorId,
     isa: Isa,
-) -> Result<(TernaryInspection, Option<f64>), Error> {
+) -> Result<(TernaryInspection, Option<Loss>), Error> {
     let tensor = checkpoint.tensor(id)?;
-    if let Some(ternary) = Ternary::read(checkpoint, id, &tensor, Scheme::None, isa)? {
-        let codes = (0..ternary.rows)
-            .into_par_iter()
-            .map_init(
-                || (vec![0; ternary.cols], Scratch::default()),
-                |(codes, scratch), row| ternary.row(row, codes, scratch).map(|()| count(codes)),
-            )
-            .try_reduce(|| [0; 3], |a, b| Ok([a[0] + b[0], a[1] + b[1], a[2] + b[2]]))?;
-        return Ok((TernaryInspection { codes, scale: ternary.scale, relative_error: 0.0 }, None));
-    }
-    let fit = |weights: DenseSlice| {
-        let scale = ternarize::absmean(isa, weights).map_err(|e| non_finite(&tensor, e.index))?;
-        let fit = ternarize::fit(isa, weights, scale);
-        let found = TernaryInspection { codes: fit.counts, scale, relative_error: fit.relative_error };
-        Ok((found, Some(fit.squared_norm)))
-    };
-    match tensor.weights()? {
-        Weights::Plain(weights) => fit(weights),
-        blocks @ Weights::Blocks { .. } => fit(DenseSlice::F32(&widen(&blocks))),
-    }
+    let ternary = Ternary::read(checkpoint, id, &tensor, Scheme::Absmean, isa)?
+        .expect("absmean makes codes of any weights");
+    let codes = (0..ternary.rows)
+        .into_par_iter()
+        .map_init(
+            || (vec![0; ternary.cols], Scratch::default()),
+            |(codes, scratch), row| ternary.row(row, codes, scratch).map(|()| count(codes)),
+        )
+        .try_reduce(|| [0; 3], |a, b| Ok([a[0] + b[0], a[1] + b[1], a[2] + b[2]]))?;
+    let loss = ternary.loss()?;
+    let relative_error = loss.relative().unwrap_or(0.0);
+    let found = TernaryInspection { codes, scale: ternary.scale, relative_error };
+    Ok((found, ternary.ternarized.then_some(loss)))
 }

@@ -51,8 +51,8 @@ enum Codes<'t> {
 /// Squared Frobenius norms of the weights and of what codes and scale leave of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loss {
-    error: f64,
-    norm: f64,
+    pub(crate) error: f64,
+    pub(crate) norm: f64,
 }
 
 impl Loss {
@@ -77,15 +77,7 @@ pub(crate) fn has_masters(checkpoint: &Checkpoint) -> Result<bool, Error> {
         if !tensor.dtype.is_full_precision() {
             continue;
         }
-        let wide: Vec<f32>;
-        let weights = match tensor.weights()? {
-            Weights::Plain(weights) => weights,
-            blocks @ Weights::Blocks { .. } => {
-                wide = widen(&blocks);
-                DenseSlice::F32(&wide)
-            }
-        };
-        let ternary = ternarize::magnitude(weights).is_some() || is_zero(weights);
+        let ternary = Ternary::read(checkpoint, id, &tensor, Scheme::None, Isa::best())?.is_some();
         tensor.release();
         if !ternary {
             return Ok(true);
@@ -226,6 +218,11 @@ impl<'t> Ternary<'t> {
         if !self.ternarized {
             return Ok(Loss::default());
         }
+        if let Codes::Rounded(weights) = &self.codes {
+            let fit = ternarize::fit(self.isa, *weights, self.scale);
+            let norm = fit.squared_norm;
+            return Ok(Loss { error: fit.relative_error.powi(2) * norm, norm });
+        }
         let weights = self.tensor.weights()?;
         let of_row = |row: usize, (codes, wide, scratch): &mut (Vec<i8>, Vec<f32>, Scratch)| {
             self.row(row, codes, scratch)?;
@@ -324,7 +321,7 @@ fn is_zero(weights: DenseSlice) -> bool {
 }
 
 /// All weights in f32.
-pub(crate) fn widen(weights: &Weights) -> Vec<f32> {
+fn widen(weights: &Weights) -> Vec<f32> {
     let mut wide = vec![0.0; weights.len()];
     weights.to_f32(&mut wide);
     wide

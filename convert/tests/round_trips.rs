@@ -29,8 +29,8 @@ struct Target {
     options: Options,
 }
 
-/// Every format; `hf` with both meanings of its scales, full precision in both containers. Heads differ, so
-/// that all their types are there.
+/// Every format; `hf` with both meanings of its scales, full precision in both containers; heads
+/// in every plain type.
 fn targets() -> Vec<Target> {
     let mut targets = Vec::new();
     for (format, name, head) in [
@@ -294,4 +294,31 @@ fn the_order_of_foreign_i2_s_files() {
     let report = b158_convert::convert(&told, &out, &options("tq2_0"), &|_, _| ()).unwrap();
     assert!(report.warnings.iter().any(|warning| warning.contains("I2_S")), "{:?}", report.warnings);
     assert_eq!(codes(&Checkpoint::open(&out).unwrap(), id).0, expected);
+}
+
+/// Heads in blocks, on the way to every format: `verify` compares their values, this the types.
+#[test]
+fn heads_in_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    random_checkpoint(folder.path(), LLAMA, 15);
+    for (head, dtype) in [("q8_0", TensorType::Q8_0), ("q6_k", TensorType::Q6K)] {
+        for target in targets().into_iter().filter(|t| t.name.contains(".gguf")) {
+            let mut options = target.options;
+            options.head = Some(head.parse().unwrap());
+            if target.name == "q1_0.gguf" {
+                options.scheme = Some(Scheme::Binary);
+            }
+            options.scheme = options.scheme.or(Some(Scheme::Absmean));
+            let file =
+                hop(folder.path(), &folder.path().join(format!("{head}-{}", target.name)), &options).unwrap();
+            let written = Checkpoint::open(&file).unwrap();
+            assert_eq!(written.tensor(TensorId::TokenEmbedding).unwrap().dtype, dtype);
+            // They stay as they are where they can, and become f16 where transformers has no such blocks.
+            let mut on = Options::new("hf".parse().unwrap(), Isa::best());
+            on.verify = true;
+            let hf = hop(&file, &folder.path().join(format!("{head}-{}-hf", target.name)), &on).unwrap();
+            let head_dtype = Checkpoint::open(&hf).unwrap().tensor(TensorId::TokenEmbedding).unwrap().dtype;
+            assert_eq!(head_dtype, TensorType::F16);
+        }
+    }
 }
