@@ -4,21 +4,9 @@ import sys
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, dequantize, quantize
+from models import BLOCK
 from safetensors.numpy import load_file
 
-LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_sub_norm": "self_attn.inner_attn_ln",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_sub_norm": "mlp.ffn_layernorm",
-    "ffn_down": "mlp.down_proj",
-}
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 TERNARY = (GGMLQuantizationType.TQ1_0, GGMLQuantizationType.TQ2_0)
 
@@ -27,7 +15,7 @@ def source_name(name):
     stem = name.removesuffix(".weight")
     if stem.startswith("blk."):
         _, index, kind = stem.split(".")
-        return f"model.layers.{index}.{LAYER[kind]}.weight"
+        return f"model.layers.{index}.{BLOCK[kind]}.weight"
     return TOP[stem] + ".weight"
 
 
