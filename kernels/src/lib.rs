@@ -41,6 +41,7 @@ compile_error!("weights are read in place, little-endian as in every model file"
 pub mod activation;
 pub mod attention;
 pub mod dense;
+mod disjoint;
 mod exp;
 pub mod isa;
 pub mod norm;

@@ -1,0 +1,243 @@
+//! Dividing a product among threads, one token or many.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    four_russians::{self, Place, TABLES, TOKENS, Table},
+    kernels::Kernels,
+    layout::{Line, Shape, TILE_ROWS},
+    scratch::{self, some},
+};
+use crate::{
+    disjoint::Disjoint,
+    quantize::{CHUNK_COLS, Int8Rows},
+};
+
+/// From so many tokens on, 16 lanes are worth building tables for 16 or 32 tokens, even if the other
+/// lanes stay empty.
+const MIN_TOKENS: usize = 9;
+
+/// Weights times tokens below which threads cost more than they save.
+const WORTH_THREADS: usize = 1 << 20;
+
+/// Tiles of a task for one token: with wide rows some 100 kB of codes.
+const TASK_TILES: usize = 4;
+
+/// Tiles that share a table, at most: 2048 rows, of which 128 kB of 16-bit sums stay in a second-level
+/// cache. Building it takes as long as adding for about 100 rows.
+const MAX_PART: usize = 32;
+/// Tiles that share a table at least, if there are so many.
+const MIN_PART: usize = 8;
+
+/// Groups of 32 tokens that share the indices of a task's rows.
+const GROUPS: usize = 4;
+
+/// One ternary matrix and its inputs.
+pub(super) struct Product<'a, K> {
+    pub(super) kernels: K,
+    pub(super) shape: Shape,
+    pub(super) lines: &'a [Line],
+    pub(super) x: &'a Int8Rows,
+}
+
+impl<K: Kernels> Product<'_, K> {
+    /// `finish(token)(sum)` for every output `[tokens, rows]`.
+    pub(super) fn run<T: Send, F: Fn(i32) -> T>(&self, out: &mut [T], finish: impl Fn(usize) -> F + Sync) {
+        let tokens = self.x.rows();
+        let rest = tokens % TOKENS;
+        let by_table = if rest < MIN_TOKENS { tokens - rest } else { tokens };
+        let out = Disjoint::new(out);
+        if by_table > 0 {
+            self.many(0..by_table, &out, &finish);
+        }
+        if by_table < tokens {
+            self.few(by_table..tokens, &out, &finish);
+        }
+    }
+
+    /// Calls `f` for 0 to `n`, on all threads if the product is large enough.
+    fn tasks(&self, tokens: usize, n: usize, f: impl Fn(usize) + Sync + Send) {
+        if n == 1 || self.shape.rows * self.shape.cols * tokens < WORTH_THREADS {
+            (0..n).for_each(f);
+        } else {
+            (0..n).into_par_iter().for_each(f);
+        }
+    }
+
+    /// One token after the other, by tables of bytes.
+    fn few<T: Send, F: Fn(i32) -> T>(
+        &self,
+        tokens: Range<usize>,
+        out: &Disjoint<T>,
+        finish: &(impl Fn(usize) -> F + Sync),
+    ) {
+        let Self { kernels, shape, .. } = *self;
+        let table_lines = kernels.table_lines(shape.layout);
+        // Of a token: whole chunks of tables; of the last one fewer are used.
+        let chunk_lines = table_lines * shape.layout.chunk_lines();
+        let token_lines = shape.chunks() * chunk_lines;
+        scratch::with(|scratch| {
+            let tables = some(&mut scratch.lines, tokens.len() * token_lines, shape.layout.zero());
+            {
+                let tables = Disjoint::new(&mut *tables);
+                self.tasks(tokens.len(), tokens.len() * shape.chunks(), |i| {
+                    let (t, chunk) = (i / shape.chunks(), i % shape.chunks());
+                    let start = t * token_lines + chunk * chunk_lines;
+                    let n = table_lines * shape.lines(chunk);
+                    // SAFETY: each task has its own token and chunk.
+                    let tables = unsafe { tables.part(start..start + n) };
+                    kernels.tables(shape.layout, &self.x.chunks(tokens.start + t)[chunk], tables);
+                });
+            }
+            self.tasks(tokens.len(), shape.tiles().div_ceil(TASK_TILES), |i| {
+                let tiles = i * TASK_TILES..shape.tiles().min((i + 1) * TASK_TILES);
+                self.few_of_rows(tiles, tokens.clone(), tables, token_lines, out, finish);
+            });
+        });
+    }
+
+    fn few_of_rows<T: Send, F: Fn(i32) -> T>(
+        &self,
+        tiles: Range<usize>,
+        tokens: Range<usize>,
+        tables: &[Line],
+        token_lines: usize,
+        out: &Disjoint<T>,
+        finish: &(impl Fn(usize) -> F + Sync),
+    ) {
+        let Self { kernels, shape, .. } = *self;
+        let table_lines = kernels.table_lines(shape.layout);
+        scratch::with(|scratch| {
+            let sums = some(&mut scratch.tile_sums, tokens.len() * tiles.len(), [0; TILE_ROWS]);
+            sums.as_flattened_mut().fill(0);
+            for chunk in 0..shape.chunks() {
+                let lines = self.part(chunk, tiles.clone());
+                let start = chunk * table_lines * shape.layout.chunk_lines();
+                let tables = tables.chunks_exact(token_lines);
+                for (sums, tables) in sums.chunks_exact_mut(tiles.len()).zip(tables) {
+                    let tables = &tables[start..start + table_lines * shape.lines(chunk)];
+                    kernels.sums(shape.layout, lines, tables, sums);
+                }
+            }
+            let row = tiles.start * TILE_ROWS;
+            let n = shape.rows.min(tiles.end * TILE_ROWS) - row;
+            for (token, sums) in tokens.zip(sums.chunks_exact(tiles.len())) {
+                let start = token * shape.rows + row;
+                // SAFETY: each task has its own rows.
+                let out = unsafe { out.part(start..start + n) };
+                let finish = finish(token);
+                for (out, &sum) in out.iter_mut().zip(sums.as_flattened()) {
+                    *out = finish(sum);
+                }
+            }
+        });
+    }
+
+    /// 32 tokens at a time, by tables of tokens.
+    fn many<T: Send, F: Fn(i32) -> T>(
+        &self,
+        tokens: Range<usize>,
+        out: &Disjoint<T>,
+        finish: &(impl Fn(usize) -> F + Sync),
+    ) {
+        let shape = self.shape;
+        let groups = tokens.len().div_ceil(TOKENS);
+        scratch::with(|scratch| {
+            let lanes = some(&mut scratch.lanes, groups * shape.chunks(), [[0; TOKENS]; CHUNK_COLS]);
+            {
+                let lanes = Disjoint::new(&mut *lanes);
+                self.tasks(tokens.len(), groups * shape.chunks(), |i| {
+                    let (group, chunk) = (i / shape.chunks(), i % shape.chunks());
+                    // SAFETY: each task has its own element.
+                    let lanes = &mut unsafe { lanes.part(i..i + 1) }[0];
+                    let first = tokens.start + group * TOKENS;
+                    for t in 0..TOKENS.min(tokens.end - first) {
+                        for (lanes, x) in lanes.iter_mut().zip(&self.x.chunks(first + t)[chunk]) {
+                            lanes[t] = *x;
+                        }
+                    }
+                });
+            }
+            let part = self.rows_of_part(groups);
+            let parts = shape.tiles().div_ceil(part);
+            self.tasks(tokens.len(), groups.div_ceil(GROUPS) * parts, |i| {
+                let tiles = i % parts * part..shape.tiles().min((i % parts + 1) * part);
+                let first = i / parts * GROUPS;
+                let lanes = lanes.chunks_exact(shape.chunks()).skip(first).take(GROUPS);
+                let start = tokens.start + first * TOKENS;
+                self.many_of_rows(tiles, start..tokens.end.min(start + GROUPS * TOKENS), lanes, out, finish);
+            });
+        });
+    }
+
+    /// Tiles of a part of the rows, so that tables are shared widely and all threads have as much to do.
+    fn rows_of_part(&self, groups: usize) -> usize {
+        let tiles = self.shape.tiles();
+        let threads = rayon::current_num_threads();
+        let tasks = groups.div_ceil(GROUPS);
+        // Parts such that all tasks together are a multiple of the threads, if that leaves them large.
+        let parts = tiles.div_ceil(MAX_PART);
+        let even = (parts..parts + threads).find(|parts| (parts * tasks).is_multiple_of(threads));
+        let parts = even.unwrap_or(parts).min(tiles.div_ceil(MIN_PART));
+        tiles.div_ceil(parts)
+    }
+
+    fn many_of_rows<'l, T: Send, F: Fn(i32) -> T>(
+        &self,
+        tiles: Range<usize>,
+        tokens: Range<usize>,
+        lanes: impl Iterator<Item = &'l [four_russians::Lanes]> + Clone,
+        out: &Disjoint<T>,
+        finish: &(impl Fn(usize) -> F + Sync),
+    ) {
+        let Self { kernels, shape, .. } = *self;
+        let n = tiles.len();
+        scratch::with(|scratch| {
+            let groups = tokens.len().div_ceil(TOKENS);
+            let sums = some(&mut scratch.sums, groups * n, [[0; TOKENS]; TILE_ROWS]);
+            sums.as_flattened_mut().as_flattened_mut().fill(0);
+            let partial = some(&mut scratch.partial, n, [[0; TOKENS]; TILE_ROWS]);
+            let indices = some(&mut scratch.indices, n * four_russians::PASSES, [0; TILE_ROWS]);
+            let tables: &mut [Table; TABLES] = some(&mut scratch.tables, TABLES, Table::EMPTY)
+                .try_into()
+                .expect("as many as asked for");
+            for chunk in 0..shape.chunks() {
+                let passes = four_russians::passes(shape.layout, shape.lines(chunk));
+                for (t, lines) in self.part(chunk, tiles.clone()).chunks_exact(shape.lines(chunk)).enumerate() {
+                    kernels.index(shape.layout, lines, &mut indices[t..], n);
+                }
+                for (g, (sums, lanes)) in sums.chunks_exact_mut(n).zip(lanes.clone()).enumerate() {
+                    let half = tokens.len() - g * TOKENS <= TOKENS / 2;
+                    for (pass, indices) in indices.chunks_exact(n).take(passes).enumerate() {
+                        let place = Place { first: pass == 0, last: pass + 1 == passes };
+                        kernels.build(half, shape.layout, pass, &lanes[chunk], tables);
+                        kernels.add(half, place, indices, tables, partial, sums);
+                    }
+                }
+            }
+            for (g, sums) in sums.chunks_exact(n).enumerate() {
+                let first = tokens.start + g * TOKENS;
+                for t in 0..TOKENS.min(tokens.end - first) {
+                    let row = tiles.start * TILE_ROWS;
+                    let start = (first + t) * shape.rows + row;
+                    let rows = shape.rows.min(tiles.end * TILE_ROWS) - row;
+                    // SAFETY: each task has its own tokens and rows.
+                    let out = unsafe { out.part(start..start + rows) };
+                    let finish = finish(first + t);
+                    for (out, sums) in out.chunks_mut(TILE_ROWS).zip(sums) {
+                        for (r, out) in out.iter_mut().enumerate() {
+                            *out = finish(sums[four_russians::index_of_row(r)][t]);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The lines of a chunk that belong to consecutive tiles.
+    fn part(&self, chunk: usize, tiles: Range<usize>) -> &[Line] {
+        &self.lines[self.shape.start(chunk, tiles.start)..self.shape.start(chunk, tiles.end)]
+    }
+}
