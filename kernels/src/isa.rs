@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::OnceLock};
 
 #[cfg(target_arch = "x86_64")]
-use crate::simd::Avx2;
+use crate::simd::{Avx2, Avx512};
 use crate::simd::{Op, Portable, Simd};
 
 /// An instruction set that this machine has.
@@ -18,10 +18,12 @@ pub(crate) enum Set {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 /// The names that [`Isa::from_str`] knows, whether or not this machine has them.
-const NAMES: [&str; 3] = ["auto", "scalar", "avx2"];
+const NAMES: [&str; 4] = ["auto", "scalar", "avx2", "avx512"];
 
 impl Isa {
     /// Plain Rust, on every machine.
@@ -37,7 +39,7 @@ impl Isa {
     pub fn available() -> Vec<Self> {
         let scalar = [Self::SCALAR].into_iter();
         #[cfg(target_arch = "x86_64")]
-        let sets = scalar.chain(Avx2::detect().map(|avx2| Self(Set::Avx2(avx2))));
+        let sets = scalar.chain(Avx2::detect().map(|avx2| Self(Set::Avx2(avx2)))).chain(Avx512::detect().map(|t| Self(Set::Avx512(t))));
         #[cfg(not(target_arch = "x86_64"))]
         let sets = scalar;
         sets.collect()
@@ -49,6 +51,8 @@ impl Isa {
             Set::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
         }
     }
 
@@ -62,6 +66,8 @@ impl Isa {
             Set::Scalar => Portable.vectorize(op),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(avx2) => avx2.vectorize(op),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) => avx512.avx2().vectorize(op),
         }
     }
 }
@@ -128,7 +134,7 @@ mod tests {
         let error = "sse9".parse::<Isa>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no instruction set named \"sse9\"\nhint: the names are auto, scalar, avx2"
+            "there is no instruction set named \"sse9\"\nhint: the names are auto, scalar, avx2, avx512"
         );
     }
 

@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod four_russians;
 mod kernels;
 mod layout;
@@ -10,9 +12,13 @@ mod pack;
 mod portable;
 mod product;
 mod scratch;
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_arch = "x86_64")]
+use self::vbmi::Vbmi;
 use self::{
     layout::{Line, Shape},
     product::Product,
@@ -158,6 +164,11 @@ impl TernaryMatrix {
             Set::Scalar => run!(Portable),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(avx2) => run!(avx2),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) => match Vbmi::detect(avx512) {
+                Some(vbmi) => run!(vbmi),
+                None => run!(avx512),
+            },
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) trait ByteLanes: Copy {
     /// Wraps around.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// Bytes shifted right by `N`, 1 to 7; the bits that come in from above are of no meaning.
-    fn shift_right<const N: i32>(self, v: Self::V) -> Self::V;
+    fn shift_right<const N: u32>(self, v: Self::V) -> Self::V;
     /// Entries of a [`table`](Self::table), by indices below 16.
     fn lookup(self, table: Self::V, index: Self::V) -> Self::V;
     /// `v > limit ? a : b`, signed.
