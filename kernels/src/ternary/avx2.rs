@@ -181,5 +181,5 @@ impl WordLanes for Avx2 {
 }
 
 // One tile is two registers; two would not leave enough of the sixteen for tables and codes.
-compile_lookups!(Avx2, "avx2", tiles 1);
+compile_lookups!(Avx2, "avx2", tiles 2);
 compile!(Avx2, feature "avx2", half Avx2, |token| token);

@@ -183,5 +183,5 @@ impl WordLanes for Avx512 {
     }
 }
 
-compile_lookups!(Avx512, "avx512f,avx512bw", tiles 2);
+compile_lookups!(Avx512, "avx512f,avx512bw", tiles 4);
 compile!(Avx512, feature "avx512f,avx512bw", half Avx2, |token| token.avx2());

@@ -23,7 +23,7 @@
 //!
 //! The 16-bit sums are widened to 32 bits once per chunk.
 
-use std::array;
+use std::{array, hint::black_box};
 
 use super::layout::{Line, five_trits, two_bits};
 use crate::quantize::Chunk;
@@ -76,36 +76,37 @@ pub(super) fn two_bit_sums<S: ByteLanes, const TILES: usize, const PARTS: usize>
     let (nibble, zero) = (s.splat(15), s.splat(0));
     let bias = (tables.len() as i16) << 9; // two pairs a line, 256 each
     let mut words = [[[s.splat_words(bias.wrapping_neg()); 2]; PARTS]; TILES];
-    let groups = tables.as_chunks::<8>().0;
-    let tiles = tiles.map(|tile| &tile.as_chunks::<8>().0[..groups.len()]);
-    for (i, tables) in groups.iter().enumerate() {
-        let mut high = [[zero; PARTS]; TILES];
-        for half in [0, 4] {
-            let mut low = [[zero; PARTS]; TILES];
-            for k in half..half + 4 {
-                let [low0, high0, low1, high1] = four_tables(s, &tables[k]);
-                for t in 0..TILES {
-                    for part in 0..PARTS {
-                        let codes = s.load(&tiles[t][i][k], part);
-                        let first = s.and(codes, nibble);
-                        let second = s.and(s.shift_right::<4>(codes), nibble);
-                        low[t][part] = s.add(low[t][part], s.lookup(low0, first));
-                        high[t][part] = s.add(high[t][part], s.lookup(high0, first));
-                        low[t][part] = s.add(low[t][part], s.lookup(low1, second));
-                        high[t][part] = s.add(high[t][part], s.lookup(high1, second));
-                    }
-                }
-            }
+    let mut high = [[zero; PARTS]; TILES];
+    let mut rest = Lines { tables, tiles };
+    while let Some(lines) = rest.next(4) {
+        let mut low = [[zero; PARTS]; TILES];
+        for k in 0..lines.tables.len() {
+            let [low0, high0, low1, high1] = four_tables(s, &lines.tables[k]);
             for t in 0..TILES {
                 for part in 0..PARTS {
-                    words[t][part] = s.add_words::<false, 0>(words[t][part], low[t][part]);
+                    let codes = s.load(&lines.tiles[t][k], part);
+                    let first = s.and(codes, nibble);
+                    low[t][part] = s.add(low[t][part], s.lookup(low0, first));
+                    high[t][part] = s.add(high[t][part], s.lookup(high0, first));
+                    let second = s.and(s.shift_right::<4>(codes), nibble);
+                    low[t][part] = s.add(low[t][part], s.lookup(low1, second));
+                    high[t][part] = s.add(high[t][part], s.lookup(high1, second));
                 }
             }
         }
         for t in 0..TILES {
             for part in 0..PARTS {
-                words[t][part] = s.add_words::<false, 5>(words[t][part], high[t][part]);
+                words[t][part] = s.add_words::<false, 0>(words[t][part], low[t][part]);
             }
+        }
+        // Every other time: lines come in groups of eight.
+        if rest.tables.len() & 4 == 0 {
+            for t in 0..TILES {
+                for part in 0..PARTS {
+                    words[t][part] = s.add_words::<false, 5>(words[t][part], high[t][part]);
+                }
+            }
+            high = [[zero; PARTS]; TILES];
         }
     }
     for t in 0..TILES {
@@ -127,16 +128,15 @@ pub(super) fn five_trit_sums<S: ByteLanes, const TILES: usize, const PARTS: usiz
     let (nibble, magnitude) = (s.splat(15), s.splat(0x7f));
     let below_last = s.splat(five_trits::LAST_PAIR - 1);
     let mut words = [[[zero; 2]; PARTS]; TILES];
-    let groups = tables.as_chunks::<4>().0;
-    let tiles = tiles.map(|tile| &tile.as_chunks::<4>().0[..groups.len()]);
-    for (i, tables) in groups.iter().enumerate() {
+    let mut rest = Lines { tables, tiles };
+    while let Some(lines) = rest.next(4) {
         let mut low = [[zero; PARTS]; TILES];
         let mut high = [[zero; PARTS]; TILES];
-        for k in 0..4 {
-            let [low_f, high_f, low_g, high_g] = four_tables(s, &tables[k]);
+        for k in 0..lines.tables.len() {
+            let [low_f, high_f, low_g, high_g] = four_tables(s, &lines.tables[k]);
             for t in 0..TILES {
                 for part in 0..PARTS {
-                    let codes = s.load(&tiles[t][i][k], part);
+                    let codes = s.load(&lines.tiles[t][k], part);
                     let index = s.and(codes, magnitude);
                     let high_bits = s.and(s.shift_right::<3>(index), nibble);
                     let f = s.select_above(index, below_last, s.and(codes, nibble), high_bits);
@@ -162,6 +162,45 @@ pub(super) fn five_trit_sums<S: ByteLanes, const TILES: usize, const PARTS: usiz
     }
 }
 
+/// Lines of codes of several tiles, and of their tables.
+#[derive(Clone, Copy)]
+struct Lines<'a, const TILES: usize> {
+    tables: &'a [Line],
+    tiles: [&'a [Line]; TILES],
+}
+
+impl<const TILES: usize> Lines<'_, TILES> {
+    /// Splits off the first `n` lines, or what is left; None at the end.
+    ///
+    /// Their number is not a constant to the compiler: a loop over them that it unrolls has more values
+    /// alive at once than AVX2 has registers.
+    #[inline(always)]
+    fn next(&mut self, n: usize) -> Option<Self> {
+        let mut first = *self;
+        let n = n.min(self.tables.len());
+        (first.tables, self.tables) = self.tables.split_at(n);
+        for (first, rest) in first.tiles.iter_mut().zip(&mut self.tiles) {
+            (*first, *rest) = rest.split_at(n);
+        }
+        (n > 0).then_some(first)
+    }
+}
+
+/// The `i`-th `N` lines of each tile.
+///
+/// A loop, since closures given to `array::map` are not inlined where a feature is switched on.
+#[inline(always)]
+pub(super) fn nth_chunks<const TILES: usize, const N: usize>(
+    tiles: [&[Line]; TILES],
+    i: usize,
+) -> [&[Line; N]; TILES] {
+    let mut chunks = [&[Line([0; 64]); N]; TILES];
+    for (chunk, tile) in chunks.iter_mut().zip(tiles) {
+        *chunk = &tile.as_chunks().0[i];
+    }
+    chunks
+}
+
 /// `many` for every `TILES` tiles of `n` lines each, `one` for those that are left.
 #[inline(always)]
 pub(super) fn each_tiles<const TILES: usize>(
@@ -171,17 +210,18 @@ pub(super) fn each_tiles<const TILES: usize>(
     many: impl Fn([&[Line]; TILES], &mut [TileSums; TILES]),
     one: impl Fn([&[Line]; 1], &mut [TileSums; 1]),
 ) {
-    let mut next = || {
-        let tile;
-        (tile, lines) = lines.split_at(n);
-        tile
-    };
     let (groups, rest) = sums.as_chunks_mut();
     for sums in groups {
-        many(array::from_fn(|_| next()), sums);
+        let mut tiles = [lines; TILES];
+        for tile in &mut tiles {
+            (*tile, lines) = lines.split_at(n);
+        }
+        many(tiles, sums);
     }
     for sums in rest {
-        one([next()], array::from_mut(sums));
+        let tile;
+        (tile, lines) = lines.split_at(n);
+        one([tile], array::from_mut(sums));
     }
 }
 
@@ -232,6 +272,8 @@ static PAIRS: Masks<2> = sixteen!(five_trits::pair);
 /// `start` plus the signed sums of the activations.
 #[inline(always)]
 fn signed_sums<const N: usize>(masks: &Masks<N>, x: [i8; N], start: i16) -> [i16; 16] {
+    // Opaque: knowing the masks, the compiler replaces sixteen lanes by nine numbers, one by one.
+    let masks = black_box(masks);
     let mut sums = [start; 16];
     for ((plus, minus), x) in masks.iter().zip(x) {
         for ((sum, plus), minus) in sums.iter_mut().zip(plus).zip(minus) {
@@ -266,11 +308,10 @@ pub(super) fn two_pairs(&[a, b, c, d]: &[i8; 4]) -> [[i16; 16]; 2] {
     [signed_sums(&NIBBLES, [a, b], 0), signed_sums(&NIBBLES, [c, d], 0)]
 }
 
-/// `start` plus the sums of all values of the low seven bits of five trits.
+/// The sums of all values of the low seven bits of five trits.
 #[inline(always)]
-pub(super) fn sums_of_five(&[a, b, c, d, e]: &[i8; 5], start: i16, sums: &mut [i16; 128]) {
-    let triples = signed_sums(&TRIPLES, [a, b, c], start);
-    let pairs = signed_sums(&PAIRS, [d, e], 0);
+pub(super) fn sums_of_five(x: &[i8; 5], sums: &mut [i16; 128]) {
+    let [triples, pairs] = triples_and_pairs(x, [0, 0]);
     let (eights, last) = sums.split_at_mut(usize::from(five_trits::LAST_PAIR));
     for (row, triple) in eights.as_chunks_mut::<8>().0.iter_mut().zip(triples) {
         for (sum, pair) in row.iter_mut().zip(pairs) {
@@ -282,11 +323,10 @@ pub(super) fn sums_of_five(&[a, b, c, d, e]: &[i8; 5], start: i16, sums: &mut [i
     }
 }
 
-/// The sums of the triples, biased so that the low part is `(sum & 31) - 16`, and those of the pairs,
-/// whose low part is `(sum & 31) - 15`.
+/// The sums of the triples and of the pairs, each plus its bias.
 #[inline(always)]
-pub(super) fn triples_and_pairs(&[a, b, c, d, e]: &[i8; 5]) -> [[i16; 16]; 2] {
-    [signed_sums(&TRIPLES, [a, b, c], 16), signed_sums(&PAIRS, [d, e], 15)]
+pub(super) fn triples_and_pairs(&[a, b, c, d, e]: &[i8; 5], bias: [i16; 2]) -> [[i16; 16]; 2] {
+    [signed_sums(&TRIPLES, [a, b, c], bias[0]), signed_sums(&PAIRS, [d, e], bias[1])]
 }
 
 /// The tables of [`five_trit_sums`], one line for five columns of `x`.
@@ -294,7 +334,8 @@ pub(super) fn triples_and_pairs(&[a, b, c, d, e]: &[i8; 5]) -> [[i16; 16]; 2] {
 pub(super) fn five_trit_tables(x: &Chunk, tables: &mut [Line]) {
     for (x, table) in x.as_chunks::<5>().0.iter().zip(tables) {
         let out = table.0.as_chunks_mut::<16>().0;
-        let [triples, pairs] = triples_and_pairs(x);
+        // Low parts from -16 to 15 and from -15 to 16, so that their sums are as far from 0 either way.
+        let [triples, pairs] = triples_and_pairs(x, [16, 15]);
         split(triples, 16, &mut out[..2]);
         split(pairs, 15, &mut out[2..]);
     }

@@ -43,7 +43,7 @@ fn ternary_five_trit_tables(x: &Chunk, tables: &mut [Line]) {
     for (x, table) in x.as_chunks().0.iter().zip(bytemuck::cast_slice_mut(tables)) {
         let ByteTable(table) = table;
         let (positive, negative) = table.split_at_mut(128);
-        lookup::sums_of_five(x, 0, positive.try_into().expect("128 sums"));
+        lookup::sums_of_five(x, positive.try_into().expect("128 sums"));
         for (negative, positive) in negative.iter_mut().zip(positive) {
             *negative = -*positive;
         }

@@ -252,3 +252,40 @@ fn damaged_blocks_are_errors() {
         }
     }
 }
+
+#[test]
+#[ignore = "timing"]
+fn timing() {
+    use super::{kernels::Kernels, lookup::TileSums, layout::Line};
+    fn best(mut f: impl FnMut()) -> f64 {
+        let mut b = f64::MAX;
+        for _ in 0..3000 {
+            let t = std::time::Instant::now();
+            f();
+            b = b.min(t.elapsed().as_secs_f64());
+        }
+        b
+    }
+    fn one<K: Kernels>(name: &str, k: K) {
+        let mut random = Random::new(3);
+        let x: [i8; 160] = std::array::from_fn(|_| (random.bits() % 255) as i8);
+        for layout in Layout::ALL {
+            for tiles in [4usize, 8, 16, 64, 256] {
+                let lines: Vec<Line> = (0..tiles * layout.chunk_lines()).map(|_| Line(std::array::from_fn(|_| layout.encode(&random.codes(layout.codes_per_byte()))))).collect();
+                let mut tables = vec![layout.zero(); k.table_lines(layout) * layout.chunk_lines()];
+                let b = best(|| k.tables(layout, &x, &mut tables));
+                let mut sums: Vec<TileSums> = vec![[0; 64]; tiles];
+                let s = best(|| k.sums(layout, &lines, &tables, &mut sums));
+                println!("{name} {layout:?} tiles {tiles}: {:.1} w/cycle; tables {:.1} cycles per line", (tiles * 64 * 160) as f64 / s / 3.65e9, b * 3.65e9 / layout.chunk_lines() as f64);
+            }
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    for isa in Isa::available() {
+        match isa.set() {
+            Set::Avx2(t) => one("avx2", t),
+            Set::Avx512(t) => { one("avx512", t); one("vbmi", Vbmi::detect(t).unwrap()) }
+            Set::Scalar => {}
+        }
+    }
+}

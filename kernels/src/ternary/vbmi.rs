@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 use super::{
     four_russians::{Indices, Lanes, Partial, Place, Sums, TABLES, Table},
     kernels::Kernels,
-    layout::{Layout, Line},
+    layout::{Layout, Line, five_trits},
     lookup::{self, ByteLanes, TileSums},
 };
 use crate::{quantize::Chunk, simd::Avx512};
@@ -25,7 +25,7 @@ pub(super) struct Vbmi(Avx512);
 
 /// Lines of tables for a line of five trits: low parts, then high parts.
 const TABLE_LINES: usize = 4;
-/// Lines of codes that are added up in bytes.
+/// Lines of codes that are added up in bytes, at most.
 const GROUP: usize = 6;
 /// Tiles that share the loads of a table.
 const TILES: usize = 4;
@@ -36,18 +36,56 @@ impl Vbmi {
     }
 }
 
+/// Of each of the 128 sums, the lane of its triple, 0 to 13, and that of its pair, 16 to 24.
+static LANES: [[[i16; 32]; 4]; 2] = {
+    let mut lanes = [[[0; 32]; 4]; 2];
+    let last = five_trits::LAST_PAIR as usize;
+    let mut i = 0;
+    while i < 128 {
+        let (triple, pair) = if i < last { (i / 8, i % 8) } else { (i - last, 8) };
+        lanes[0][i / 32][i % 32] = triple as i16;
+        lanes[1][i / 32][i % 32] = pair as i16 + 16;
+        i += 1;
+    }
+    lanes
+};
+
+/// The low bytes of the words of two registers.
+static LOW_BYTES: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        bytes[i] = 2 * i as u8;
+        i += 1;
+    }
+    bytes
+};
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline(never)]
 fn ternary_five_trit_tables(x: &Chunk, tables: &mut [Line]) {
-    let tables = tables.as_chunks_mut::<TABLE_LINES>().0;
-    for (x, [low0, low1, high0, high1]) in x.as_chunks().0.iter().zip(tables) {
-        let mut sums = [0; 128];
-        lookup::sums_of_five(x, 16, &mut sums);
-        let (first, second) = sums.split_at(64);
-        for (sums, low, high) in [(first, low0, high0), (second, low1, high1)] {
-            for ((sum, low), high) in sums.iter().zip(&mut low.0).zip(&mut high.0) {
-                *low = (sum & 31).wrapping_sub(16) as u8;
-                *high = (sum >> 5) as u8;
+    // SAFETY (of all loads and stores here): 64 bytes of arrays and lines of that size.
+    let load = |p: *const i16| unsafe { _mm512_loadu_si512(p.cast()) };
+    let low_bytes = load(LOW_BYTES.as_ptr().cast());
+    let (thirty_one, sixteen) = (_mm512_set1_epi8(31), _mm512_set1_epi8(16));
+    for (x, table) in x.as_chunks().0.iter().zip(tables.as_chunks_mut::<TABLE_LINES>().0) {
+        // 16 more in the triples, so that low parts are from -16 to 15.
+        let terms = lookup::triples_and_pairs(x, [16, 0]);
+        let terms = load(terms.as_flattened().as_ptr());
+        for half in 0..2 {
+            let mut sums = [terms; 2];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let triples = _mm512_permutexvar_epi16(load(LANES[0][2 * half + i].as_ptr()), terms);
+                let pairs = _mm512_permutexvar_epi16(load(LANES[1][2 * half + i].as_ptr()), terms);
+                *sums = _mm512_add_epi16(triples, pairs);
+            }
+            let low = _mm512_permutex2var_epi8(sums[0], low_bytes, sums[1]);
+            let low = _mm512_sub_epi8(_mm512_and_si512(low, thirty_one), sixteen);
+            let high = [_mm512_srai_epi16::<5>(sums[0]), _mm512_srai_epi16::<5>(sums[1])];
+            let high = _mm512_permutex2var_epi8(high[0], low_bytes, high[1]);
+            for (line, bytes) in [(half, low), (2 + half, high)] {
+                // SAFETY: a line has 64 bytes.
+                unsafe { _mm512_storeu_si512(table[line].0.as_mut_ptr().cast(), bytes) };
             }
         }
     }
@@ -74,33 +112,50 @@ fn five_trit_sums<const TILES: usize>(
     tables: &[[Line; TABLE_LINES]],
     sums: &mut [TileSums; TILES],
 ) {
-    let zero = _mm512_setzero_si512();
-    let mut words = [[zero; 2]; TILES];
-    let mut rest = tiles;
-    for tables in tables.chunks(GROUP) {
-        let mut low = [zero; TILES];
-        let mut high = [zero; TILES];
-        let lines = rest.map(|tile| &tile[..tables.len()]);
-        rest = rest.map(|tile| &tile[tables.len()..]);
-        for (k, table) in tables.iter().enumerate() {
-            let [low0, low1, high0, high1] = table.each_ref().map(|line| ByteLanes::load(s, line, 0));
-            for t in 0..TILES {
-                let codes = ByteLanes::load(s, &lines[t][k], 0);
-                let negative = _mm512_movepi8_mask(codes);
-                // The permutation takes the low seven bits of an index.
-                let sum = _mm512_permutex2var_epi8(low0, codes, low1);
-                low[t] = _mm512_add_epi8(low[t], _mm512_mask_sub_epi8(sum, negative, zero, sum));
-                let sum = _mm512_permutex2var_epi8(high0, codes, high1);
-                high[t] = _mm512_add_epi8(high[t], _mm512_mask_sub_epi8(sum, negative, zero, sum));
-            }
-        }
-        for t in 0..TILES {
-            words[t] = s.add_words::<true, 0>(words[t], low[t]);
-            words[t] = s.add_words::<true, 5>(words[t], high[t]);
-        }
+    let mut words = [[_mm512_setzero_si512(); 2]; TILES];
+    let (groups, rest) = tables.as_chunks::<GROUP>();
+    for (i, tables) in groups.iter().enumerate() {
+        add_lines(s, lookup::nth_chunks(tiles, i), tables, &mut words);
+    }
+    // A chunk has an even number of lines, and so is what groups of six leave.
+    for (i, tables) in rest.as_chunks::<2>().0.iter().enumerate() {
+        let i = groups.len() * (GROUP / 2) + i;
+        add_lines(s, lookup::nth_chunks(tiles, i), tables, &mut words);
     }
     for (words, sums) in words.into_iter().zip(sums) {
         s.flush(words, 0, sums);
+    }
+}
+
+/// Adds the sums of up to six lines to the words of each tile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+fn add_lines<const TILES: usize, const N: usize>(
+    s: Avx512,
+    tiles: [&[Line; N]; TILES],
+    tables: &[[Line; TABLE_LINES]; N],
+    words: &mut [[__m512i; 2]; TILES],
+) {
+    let zero = _mm512_setzero_si512();
+    let mut low = [zero; TILES];
+    let mut high = [zero; TILES];
+    for k in 0..N {
+        let [low0, low1, high0, high1] = &tables[k];
+        let (low0, low1) = (ByteLanes::load(s, low0, 0), ByteLanes::load(s, low1, 0));
+        let (high0, high1) = (ByteLanes::load(s, high0, 0), ByteLanes::load(s, high1, 0));
+        for t in 0..TILES {
+            let codes = ByteLanes::load(s, &tiles[t][k], 0);
+            let negative = _mm512_movepi8_mask(codes);
+            // The permutation takes the low seven bits of an index.
+            let sum = _mm512_permutex2var_epi8(low0, codes, low1);
+            low[t] = _mm512_add_epi8(low[t], _mm512_mask_sub_epi8(sum, negative, zero, sum));
+            let sum = _mm512_permutex2var_epi8(high0, codes, high1);
+            high[t] = _mm512_add_epi8(high[t], _mm512_mask_sub_epi8(sum, negative, zero, sum));
+        }
+    }
+    for t in 0..TILES {
+        words[t] = s.add_words::<true, 0>(words[t], low[t]);
+        words[t] = s.add_words::<true, 5>(words[t], high[t]);
     }
 }
 
