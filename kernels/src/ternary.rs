@@ -168,12 +168,16 @@ impl TernaryMatrix {
         let by_table = match isa.set() {
             Set::Scalar => 0,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2(_) => avx2::tokens_by_table(tokens),
+            Set::Avx2(_) | Set::Avx512(_) => avx2::tokens_by_table(tokens),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => 0,
         };
         let (by_table_out, rest) = out.split_at_mut(by_table * self.rows);
         #[cfg(target_arch = "x86_64")]
-        if let Set::Avx2(avx2) = isa.set() {
-            self.product_by_table(avx2, x, by_table_out, &finish);
+        match isa.set() {
+            Set::Scalar => {}
+            Set::Avx2(avx2) => self.product_by_table(avx2, x, by_table_out, &finish),
+            Set::Avx512(avx512) => self.product_by_table(avx512.avx2(), x, by_table_out, &finish),
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = by_table_out;
@@ -245,5 +249,9 @@ fn dot_tile(isa: Isa, tile: &[TileUnit], x: &[Unit]) -> [i32; TILE_ROWS] {
         Set::Scalar => portable::ternary_dot_tile(tile, x),
         #[cfg(target_arch = "x86_64")]
         Set::Avx2(avx2) => avx2::dot_tile(avx2, tile, x),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512(avx512) => avx2::dot_tile(avx512.avx2(), tile, x),
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon(_) => portable::ternary_dot_tile(tile, x),
     }
 }
