@@ -8,22 +8,24 @@ mod four_russians;
 mod kernels;
 mod layout;
 mod lookup;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod portable;
 mod product;
 mod scratch;
-#[cfg(target_arch = "x86_64")]
-mod vbmi;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
 
 #[cfg(target_arch = "x86_64")]
 use self::vbmi::Vbmi;
+pub use self::{layout::Layout, pack::PackedError};
 use self::{
     layout::{Line, Shape},
     product::Product,
 };
-pub use self::{layout::Layout, pack::PackedError};
 use crate::{Isa, isa::Set, packing::TernaryFormat, quantize::Int8Rows, simd::Portable};
 
 /// The widest row whose sums fit i32: 127 * 2^24 < 2^31.
@@ -169,6 +171,8 @@ impl TernaryMatrix {
                 Some(vbmi) => run!(vbmi),
                 None => run!(avx512),
             },
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(neon) => run!(neon),
         }
     }
 }

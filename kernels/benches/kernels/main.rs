@@ -96,11 +96,21 @@ impl Table {
             "of read",
             "128 rows",
         );
-        println!("{:8} {:10} | {:>8} {:>9} | {:>8} {:>6} {:>7} | {:>8}", "", "", "Gw/s", "", "Gw/s", "", "", "Gw/s");
+        println!(
+            "{:8} {:10} | {:>8} {:>9} | {:>8} {:>6} {:>7} | {:>8}",
+            "", "", "Gw/s", "", "Gw/s", "", "", "Gw/s"
+        );
     }
 
     /// Seconds of one token, cached and from memory, and of 128; what to divide by.
-    fn row(&self, isa: Isa, weights: &str, bytes: usize, [cached, memory, many]: [f64; 3], by: Option<([f64; 3], &str)>) {
+    fn row(
+        &self,
+        isa: Isa,
+        weights: &str,
+        bytes: usize,
+        [cached, memory, many]: [f64; 3],
+        by: Option<([f64; 3], &str)>,
+    ) {
         let giga = (self.rows * self.cols) as f64 / 1e9;
         let rate = bytes as f64 / memory;
         let ratio = |i: usize, seconds: f64| {
@@ -120,10 +130,12 @@ impl Table {
 }
 
 /// Seconds of `f(copy, tokens)`: one token with one copy, one with all in turn, 128.
-fn measure<T: Clone>(pool: &ThreadPool, one: T, bytes: usize, mut f: impl FnMut(&T, usize) + Send) -> [f64; 3]
-where
-    T: Sync + Send,
-{
+fn measure<T: Clone + Sync + Send>(
+    pool: &ThreadPool,
+    one: T,
+    bytes: usize,
+    mut f: impl FnMut(&T, usize) + Send,
+) -> [f64; 3] {
     let copies = vec![one; (WORKING_SET / bytes).max(2)];
     pool.install(|| {
         let many = best(|_| f(&copies[0], PREFILL));
@@ -208,7 +220,9 @@ fn main() {
         return schemes::run();
     }
     if wanted.is_empty() {
-        SHAPES.into_iter().for_each(|(cols, rows)| shape(cols, rows));
+        for (cols, rows) in SHAPES {
+            shape(cols, rows);
+        }
     }
     for wanted in wanted {
         let (cols, rows) = wanted.split_once('x').expect("COLSxROWS");

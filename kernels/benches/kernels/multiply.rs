@@ -13,6 +13,9 @@
 //! One token reads the codes as they are, many share tiles that are widened to a byte a code once.
 //! The sum of the activations, which the + 1 of the codes adds, is taken away at the end.
 
+// Halves of tiles and of sums have the same index.
+#![allow(clippy::needless_range_loop)]
+
 #[allow(clippy::wildcard_imports)] // as intrinsics are used everywhere
 use std::arch::x86_64::*;
 

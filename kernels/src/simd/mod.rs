@@ -4,6 +4,8 @@
 //!   lane      0   1   2  ...  7 | 8  ...  15
 //!   portable  [f32; 16]
 //!   avx2      __m256            | __m256
+//!   avx512    __m512
+//!   neon      4 float32x4_t
 //! ```
 //!
 //! A type that implements [`Simd`] is a token: a value of it proves that the CPU has the set, which
@@ -15,6 +17,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +26,8 @@ pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 use half::{bf16, f16};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use portable::{Portable, f16_to_f32};
 
 /// Lanes of a vector.

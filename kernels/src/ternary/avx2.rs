@@ -54,9 +54,8 @@ impl ByteLanes for Avx2 {
     }
 
     #[inline(always)]
-    fn shift_right<const N: u32>(self, v: __m256i) -> __m256i {
-        // A constant count: the compiler makes it the immediate form.
-        on!(self, _mm256_srl_epi16(v, _mm_cvtsi32_si128(N as i32)))
+    fn shift_right<const N: i32>(self, v: __m256i) -> __m256i {
+        on!(self, _mm256_srli_epi16::<N>(v))
     }
 
     #[inline(always)]

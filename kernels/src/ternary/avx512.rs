@@ -57,9 +57,9 @@ impl ByteLanes for Avx512 {
     }
 
     #[inline(always)]
-    fn shift_right<const N: u32>(self, v: __m512i) -> __m512i {
-        // A constant count: the compiler makes it the immediate form.
-        on!(self, _mm512_srl_epi16(v, _mm_cvtsi32_si128(N as i32)))
+    fn shift_right<const N: i32>(self, v: __m512i) -> __m512i {
+        // The immediate form, which the compiler makes of this, has another type of constant.
+        on!(self, _mm512_srl_epi16(v, _mm_cvtsi32_si128(N)))
     }
 
     #[inline(always)]

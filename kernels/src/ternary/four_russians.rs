@@ -262,14 +262,12 @@ fn transpose(lines: &[[u8; TILE_ROWS]; TABLES]) -> Indices {
     for (step, shift, mask) in
         [(4, 32, 0x0000_0000_ffff_ffff_u64), (2, 16, 0x0000_ffff_0000_ffff), (1, 8, 0x00ff_00ff_00ff_00ff)]
     {
-        for i in 0..TABLES {
-            if i & step == 0 {
-                for j in 0..8 {
-                    let (low, high) = (words[i][j], words[i + step][j]);
-                    let swap = (low >> shift ^ high) & mask;
-                    words[i + step][j] = high ^ swap;
-                    words[i][j] = low ^ swap << shift;
-                }
+        for words in words.chunks_exact_mut(2 * step) {
+            let (lows, highs) = words.split_at_mut(step);
+            for (low, high) in lows.as_flattened_mut().iter_mut().zip(highs.as_flattened_mut()) {
+                let swap = (*low >> shift ^ *high) & mask;
+                *high ^= swap;
+                *low ^= swap << shift;
             }
         }
     }

@@ -60,18 +60,30 @@ macro_rules! compile_lookups {
         #[inline(never)]
         fn ternary_two_bit_sums(s: $token, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
             const PARTS: usize = <$token as lookup::ByteLanes>::PARTS;
-            lookup::each_tiles::<$tiles>(lines, tables.len(), sums, |tiles, sums| {
-                lookup::two_bit_sums::<_, $tiles, PARTS>(s, tiles, tables, sums);
-            }, |tiles, sums| lookup::two_bit_sums::<_, 1, PARTS>(s, tiles, tables, sums));
+            lookup::each_tiles::<$tiles>(
+                lines,
+                tables.len(),
+                sums,
+                |tiles, sums| {
+                    lookup::two_bit_sums::<_, $tiles, PARTS>(s, tiles, tables, sums);
+                },
+                |tiles, sums| lookup::two_bit_sums::<_, 1, PARTS>(s, tiles, tables, sums),
+            );
         }
 
         #[target_feature(enable = $feature)]
         #[inline(never)]
         fn ternary_five_trit_sums(s: $token, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
             const PARTS: usize = <$token as lookup::ByteLanes>::PARTS;
-            lookup::each_tiles::<$tiles>(lines, tables.len(), sums, |tiles, sums| {
-                lookup::five_trit_sums::<_, $tiles, PARTS>(s, tiles, tables, sums);
-            }, |tiles, sums| lookup::five_trit_sums::<_, 1, PARTS>(s, tiles, tables, sums));
+            lookup::each_tiles::<$tiles>(
+                lines,
+                tables.len(),
+                sums,
+                |tiles, sums| {
+                    lookup::five_trit_sums::<_, $tiles, PARTS>(s, tiles, tables, sums);
+                },
+                |tiles, sums| lookup::five_trit_sums::<_, 1, PARTS>(s, tiles, tables, sums),
+            );
         }
     };
 }

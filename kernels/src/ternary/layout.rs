@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::quantize::CHUNK_COLS;
+use crate::{Isa, isa::Set, quantize::CHUNK_COLS};
 
 /// Rows of a tile: the bytes of a [`Line`].
 pub(super) const TILE_ROWS: usize = 64;
@@ -29,6 +29,16 @@ pub enum Layout {
 impl Layout {
     /// Both.
     pub const ALL: [Self; 2] = [Self::TwoBits, Self::FiveTrits];
+
+    /// The layout that is fastest for decoding on an instruction set: five trits where VBMI looks them up at
+    /// once, two bits elsewhere.
+    pub fn best(isa: Isa) -> Self {
+        match isa.set() {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) if avx512.vbmi() => Self::FiveTrits,
+            _ => Self::TwoBits,
+        }
+    }
 
     /// Codes of a byte.
     pub fn codes_per_byte(self) -> usize {
@@ -239,8 +249,7 @@ mod tests {
             let n = layout.codes_per_byte();
             let mut bytes = BTreeSet::new();
             for i in 0..3usize.pow(n as u32) {
-                let codes: Vec<i8> =
-                    (0..n).map(|k| (i / 3usize.pow(k as u32) % 3) as i8 - 1).collect();
+                let codes: Vec<i8> = (0..n).map(|k| (i / 3usize.pow(k as u32) % 3) as i8 - 1).collect();
                 let byte = layout.encode(&codes);
                 assert_eq!(layout.decode(byte), codes, "{layout:?} {byte:#04x}");
                 bytes.insert(byte);

@@ -45,7 +45,7 @@ pub(super) trait ByteLanes: Copy {
     /// Wraps around.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// Bytes shifted right by `N`, 1 to 7; the bits that come in from above are of no meaning.
-    fn shift_right<const N: u32>(self, v: Self::V) -> Self::V;
+    fn shift_right<const N: i32>(self, v: Self::V) -> Self::V;
     /// Entries of a [`table`](Self::table), by indices below 16.
     fn lookup(self, table: Self::V, index: Self::V) -> Self::V;
     /// `v > limit ? a : b`, signed.
@@ -56,8 +56,7 @@ pub(super) trait ByteLanes: Copy {
     /// The same word in all 16-bit lanes.
     fn splat_words(self, word: i16) -> Self::V;
     /// Adds 32-fold even and odd bytes, taken as unsigned or signed, shifted left by `SHIFT`, to words.
-    fn add_words<const SIGNED: bool, const SHIFT: u32>(self, sums: [Self::V; 2], v: Self::V)
-    -> [Self::V; 2];
+    fn add_words<const SIGNED: bool, const SHIFT: u32>(self, sums: [Self::V; 2], v: Self::V) -> [Self::V; 2];
     /// Adds words to `sums`: in the order of the rows that the bytes of this part of a line stand for.
     fn flush(self, words: [Self::V; 2], part: usize, sums: &mut TileSums);
 }
@@ -109,9 +108,9 @@ pub(super) fn two_bit_sums<S: ByteLanes, const TILES: usize, const PARTS: usize>
             high = [[zero; PARTS]; TILES];
         }
     }
-    for t in 0..TILES {
-        for part in 0..PARTS {
-            s.flush(words[t][part], part, &mut sums[t]);
+    for (words, sums) in words.into_iter().zip(sums) {
+        for (part, words) in words.into_iter().enumerate() {
+            s.flush(words, part, sums);
         }
     }
 }
@@ -155,9 +154,9 @@ pub(super) fn five_trit_sums<S: ByteLanes, const TILES: usize, const PARTS: usiz
             }
         }
     }
-    for t in 0..TILES {
-        for part in 0..PARTS {
-            s.flush(words[t][part], part, &mut sums[t]);
+    for (words, sums) in words.into_iter().zip(sums) {
+        for (part, words) in words.into_iter().enumerate() {
+            s.flush(words, part, sums);
         }
     }
 }
@@ -184,21 +183,6 @@ impl<const TILES: usize> Lines<'_, TILES> {
         }
         (n > 0).then_some(first)
     }
-}
-
-/// The `i`-th `N` lines of each tile.
-///
-/// A loop, since closures given to `array::map` are not inlined where a feature is switched on.
-#[inline(always)]
-pub(super) fn nth_chunks<const TILES: usize, const N: usize>(
-    tiles: [&[Line]; TILES],
-    i: usize,
-) -> [&[Line; N]; TILES] {
-    let mut chunks = [&[Line([0; 64]); N]; TILES];
-    for (chunk, tile) in chunks.iter_mut().zip(tiles) {
-        *chunk = &tile.as_chunks().0[i];
-    }
-    chunks
 }
 
 /// `many` for every `TILES` tiles of `n` lines each, `one` for those that are left.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    four_russians::{self, Place, TABLES, TOKENS, Table},
+    four_russians::{self, Lanes, Place, TABLES, TOKENS, Table},
     kernels::Kernels,
     layout::{Line, Shape, TILE_ROWS},
     scratch::{self, some},
@@ -165,7 +165,7 @@ impl<K: Kernels> Product<'_, K> {
             self.tasks(tokens.len(), groups.div_ceil(GROUPS) * parts, |i| {
                 let tiles = i % parts * part..shape.tiles().min((i % parts + 1) * part);
                 let first = i / parts * GROUPS;
-                let lanes = lanes.chunks_exact(shape.chunks()).skip(first).take(GROUPS);
+                let lanes = &lanes[first * shape.chunks()..];
                 let start = tokens.start + first * TOKENS;
                 self.many_of_rows(tiles, start..tokens.end.min(start + GROUPS * TOKENS), lanes, out, finish);
             });
@@ -184,11 +184,12 @@ impl<K: Kernels> Product<'_, K> {
         tiles.div_ceil(parts)
     }
 
-    fn many_of_rows<'l, T: Send, F: Fn(i32) -> T>(
+    /// Up to four groups of tokens, whose `lanes` are `[group, chunk]`.
+    fn many_of_rows<T: Send, F: Fn(i32) -> T>(
         &self,
         tiles: Range<usize>,
         tokens: Range<usize>,
-        lanes: impl Iterator<Item = &'l [four_russians::Lanes]> + Clone,
+        lanes: &[Lanes],
         out: &Disjoint<T>,
         finish: &(impl Fn(usize) -> F + Sync),
     ) {
@@ -200,15 +201,17 @@ impl<K: Kernels> Product<'_, K> {
             sums.as_flattened_mut().as_flattened_mut().fill(0);
             let partial = some(&mut scratch.partial, n, [[0; TOKENS]; TILE_ROWS]);
             let indices = some(&mut scratch.indices, n * four_russians::PASSES, [0; TILE_ROWS]);
-            let tables: &mut [Table; TABLES] = some(&mut scratch.tables, TABLES, Table::EMPTY)
-                .try_into()
-                .expect("as many as asked for");
+            let tables: &mut [Table; TABLES] =
+                some(&mut scratch.tables, TABLES, Table::EMPTY).try_into().expect("as many as asked for");
             for chunk in 0..shape.chunks() {
                 let passes = four_russians::passes(shape.layout, shape.lines(chunk));
-                for (t, lines) in self.part(chunk, tiles.clone()).chunks_exact(shape.lines(chunk)).enumerate() {
+                for (t, lines) in self.part(chunk, tiles.clone()).chunks_exact(shape.lines(chunk)).enumerate()
+                {
                     kernels.index(shape.layout, lines, &mut indices[t..], n);
                 }
-                for (g, (sums, lanes)) in sums.chunks_exact_mut(n).zip(lanes.clone()).enumerate() {
+                for (g, (sums, lanes)) in
+                    sums.chunks_exact_mut(n).zip(lanes.chunks_exact(shape.chunks())).enumerate()
+                {
                     let half = tokens.len() - g * TOKENS <= TOKENS / 2;
                     for (pass, indices) in indices.chunks_exact(n).take(passes).enumerate() {
                         let place = Place { first: pass == 0, last: pass + 1 == passes };

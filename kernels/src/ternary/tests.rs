@@ -45,6 +45,31 @@ fn codes_of(matrix: &TernaryMatrix) -> Vec<i8> {
     codes
 }
 
+/// A CPU with AVX-512 but without VBMI takes a path of its own.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn avx512_without_vbmi() {
+    let avx512 = Isa::available().into_iter().find_map(|isa| match isa.set() {
+        Set::Avx512(avx512) => Some(avx512),
+        _ => None,
+    });
+    let Some(kernels) = avx512 else {
+        println!("skipped: this machine has no AVX-512");
+        return;
+    };
+    let mut random = Random::new(512);
+    for (rows, cols, tokens) in [(330, 333, 3), (64, 20, 1), (600, 1000, 9), (1, 1, 1)] {
+        let (codes, x) = (random.codes(rows * cols), random.int8_rows(tokens, cols));
+        let expected = reference(rows, &codes, &x);
+        for layout in Layout::ALL {
+            let TernaryMatrix { lines, shape } = TernaryMatrix::from_codes(layout, rows, cols, &codes);
+            let mut sums = vec![0; expected.len()];
+            Product { kernels, shape, lines: &lines, x: &x }.run(&mut sums, |_| |sum| sum);
+            assert_eq!(sums, expected, "{layout:?} [{rows}, {cols}]");
+        }
+    }
+}
+
 /// Rows that quantize to exactly the given codes, which contain a 127 or -127.
 fn exactly(codes: &[f32], rows: usize) -> Int8Rows {
     let mut x = Int8Rows::new();
@@ -136,7 +161,7 @@ fn the_scale_of_a_matrix_without_codes() {
 
 #[test]
 fn extremes_do_not_overflow() {
-    // Many times over the columns that an i16 could hold, and whole chunks as well as a part of one.
+    // Many times the columns that an i16 could hold, and whole chunks as well as a part of one.
     let (rows, cols) = (35, 3290);
     for tokens in [1, 4, 9, 16, 23, 40] {
         for value in [127.0, -127.0] {
@@ -177,7 +202,11 @@ fn several_parts_and_threads() {
 fn no_rows_and_no_tokens() {
     let x = Random::new(1).int8_rows(2, 10);
     TernaryMatrix::from_codes(Layout::FiveTrits, 0, 10, &[]).matmul_i32(Isa::best(), &x, &mut []);
-    TernaryMatrix::from_codes(Layout::TwoBits, 3, 10, &[0; 30]).matmul_i32(Isa::best(), &Int8Rows::new(), &mut []);
+    TernaryMatrix::from_codes(Layout::TwoBits, 3, 10, &[0; 30]).matmul_i32(
+        Isa::best(),
+        &Int8Rows::new(),
+        &mut [],
+    );
     for (format, expected) in [(TernaryFormat::Tq2_0, 0.0), (TernaryFormat::I2sX86, 1.0)] {
         let (empty, scale) = TernaryMatrix::from_packed(Layout::TwoBits, format, 0, 256, &[]).unwrap();
         assert_eq!((empty.bytes(), scale), (0, expected));
@@ -186,7 +215,7 @@ fn no_rows_and_no_tokens() {
 
 #[test]
 fn storage_is_what_the_layout_says() {
-    let codes = [1; 128 * 320];
+    let codes = vec![1; 128 * 320];
     let matrix = TernaryMatrix::from_codes(Layout::TwoBits, 128, 320, &codes);
     assert_eq!(matrix.bytes(), codes.len() / 4);
     assert_eq!(format!("{matrix:?}"), "TernaryMatrix [128, 320] TwoBits");
@@ -212,8 +241,9 @@ fn damaged_blocks_are_errors() {
         let cols = 2 * block;
         let mut good = vec![0; rows * format.row_bytes(cols).unwrap()];
         format.pack(&vec![1; rows * cols], f16::ONE, &mut good);
-        let read =
-            |bytes: &[u8]| TernaryMatrix::from_packed(Layout::TwoBits, format, rows, cols, bytes).map(|(_, scale)| scale);
+        let read = |bytes: &[u8]| {
+            TernaryMatrix::from_packed(Layout::TwoBits, format, rows, cols, bytes).map(|(_, scale)| scale)
+        };
         assert_eq!(read(&good), Ok(1.0));
 
         let found = good.len() - 1;
@@ -249,43 +279,6 @@ fn damaged_blocks_are_errors() {
             let mut bad = good.clone();
             bad[at + scale_at..][..2].copy_from_slice(&scale.to_le_bytes());
             assert_eq!(read(&bad), Err(expected));
-        }
-    }
-}
-
-#[test]
-#[ignore = "timing"]
-fn timing() {
-    use super::{kernels::Kernels, lookup::TileSums, layout::Line};
-    fn best(mut f: impl FnMut()) -> f64 {
-        let mut b = f64::MAX;
-        for _ in 0..3000 {
-            let t = std::time::Instant::now();
-            f();
-            b = b.min(t.elapsed().as_secs_f64());
-        }
-        b
-    }
-    fn one<K: Kernels>(name: &str, k: K) {
-        let mut random = Random::new(3);
-        let x: [i8; 160] = std::array::from_fn(|_| (random.bits() % 255) as i8);
-        for layout in Layout::ALL {
-            for tiles in [4usize, 8, 16, 64, 256] {
-                let lines: Vec<Line> = (0..tiles * layout.chunk_lines()).map(|_| Line(std::array::from_fn(|_| layout.encode(&random.codes(layout.codes_per_byte()))))).collect();
-                let mut tables = vec![layout.zero(); k.table_lines(layout) * layout.chunk_lines()];
-                let b = best(|| k.tables(layout, &x, &mut tables));
-                let mut sums: Vec<TileSums> = vec![[0; 64]; tiles];
-                let s = best(|| k.sums(layout, &lines, &tables, &mut sums));
-                println!("{name} {layout:?} tiles {tiles}: {:.1} w/cycle; tables {:.1} cycles per line", (tiles * 64 * 160) as f64 / s / 3.65e9, b * 3.65e9 / layout.chunk_lines() as f64);
-            }
-        }
-    }
-    #[cfg(target_arch = "x86_64")]
-    for isa in Isa::available() {
-        match isa.set() {
-            Set::Avx2(t) => one("avx2", t),
-            Set::Avx512(t) => { one("avx512", t); one("vbmi", Vbmi::detect(t).unwrap()) }
-            Set::Scalar => {}
         }
     }
 }

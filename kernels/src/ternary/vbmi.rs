@@ -51,32 +51,32 @@ static LANES: [[[i16; 32]; 4]; 2] = {
 };
 
 /// The low bytes of the words of two registers.
-static LOW_BYTES: [u8; 64] = {
+static LOW_BYTES: Line = {
     let mut bytes = [0; 64];
     let mut i = 0;
     while i < 64 {
         bytes[i] = 2 * i as u8;
         i += 1;
     }
-    bytes
+    Line(bytes)
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline(never)]
-fn ternary_five_trit_tables(x: &Chunk, tables: &mut [Line]) {
-    // SAFETY (of all loads and stores here): 64 bytes of arrays and lines of that size.
-    let load = |p: *const i16| unsafe { _mm512_loadu_si512(p.cast()) };
-    let low_bytes = load(LOW_BYTES.as_ptr().cast());
+fn ternary_five_trit_tables(s: Avx512, x: &Chunk, tables: &mut [Line]) {
+    // SAFETY: 32 words.
+    let load = |words: &[i16; 32]| unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+    let low_bytes = ByteLanes::load(s, &LOW_BYTES, 0);
     let (thirty_one, sixteen) = (_mm512_set1_epi8(31), _mm512_set1_epi8(16));
     for (x, table) in x.as_chunks().0.iter().zip(tables.as_chunks_mut::<TABLE_LINES>().0) {
         // 16 more in the triples, so that low parts are from -16 to 15.
         let terms = lookup::triples_and_pairs(x, [16, 0]);
-        let terms = load(terms.as_flattened().as_ptr());
+        let terms = load(terms.as_flattened().try_into().expect("32 words"));
         for half in 0..2 {
             let mut sums = [terms; 2];
             for (i, sums) in sums.iter_mut().enumerate() {
-                let triples = _mm512_permutexvar_epi16(load(LANES[0][2 * half + i].as_ptr()), terms);
-                let pairs = _mm512_permutexvar_epi16(load(LANES[1][2 * half + i].as_ptr()), terms);
+                let triples = _mm512_permutexvar_epi16(load(&LANES[0][2 * half + i]), terms);
+                let pairs = _mm512_permutexvar_epi16(load(&LANES[1][2 * half + i]), terms);
                 *sums = _mm512_add_epi16(triples, pairs);
             }
             let low = _mm512_permutex2var_epi8(sums[0], low_bytes, sums[1]);
@@ -115,16 +115,28 @@ fn five_trit_sums<const TILES: usize>(
     let mut words = [[_mm512_setzero_si512(); 2]; TILES];
     let (groups, rest) = tables.as_chunks::<GROUP>();
     for (i, tables) in groups.iter().enumerate() {
-        add_lines(s, lookup::nth_chunks(tiles, i), tables, &mut words);
+        add_lines(s, nth_chunks(tiles, i), tables, &mut words);
     }
     // A chunk has an even number of lines, and so is what groups of six leave.
     for (i, tables) in rest.as_chunks::<2>().0.iter().enumerate() {
         let i = groups.len() * (GROUP / 2) + i;
-        add_lines(s, lookup::nth_chunks(tiles, i), tables, &mut words);
+        add_lines(s, nth_chunks(tiles, i), tables, &mut words);
     }
     for (words, sums) in words.into_iter().zip(sums) {
         s.flush(words, 0, sums);
     }
+}
+
+/// The `i`-th `N` lines of each tile.
+///
+/// A loop: closures given to `array::map` are not inlined where a feature is switched on.
+#[inline(always)]
+fn nth_chunks<const TILES: usize, const N: usize>(tiles: [&[Line]; TILES], i: usize) -> [&[Line; N]; TILES] {
+    let mut chunks = [&[Line([0; 64]); N]; TILES];
+    for (chunk, tile) in chunks.iter_mut().zip(tiles) {
+        *chunk = &tile.as_chunks().0[i];
+    }
+    chunks
 }
 
 /// Adds the sums of up to six lines to the words of each tile.
@@ -171,7 +183,7 @@ impl Kernels for Vbmi {
         match layout {
             Layout::TwoBits => self.0.tables(layout, x, tables),
             // SAFETY: the token proves VBMI.
-            Layout::FiveTrits => unsafe { ternary_five_trit_tables(x, tables) },
+            Layout::FiveTrits => unsafe { ternary_five_trit_tables(self.0, x, tables) },
         }
     }
 
