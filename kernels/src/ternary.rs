@@ -1,4 +1,71 @@
 //! Ternary matrices and their product with int8 activations, by additions only.
+//!
+//! ```text
+//!   out[t][r] = sum over k of code[r][k] * x[t][k]      code -1, 0, 1    x int8, -127 to 127
+//! ```
+//!
+//! Additions win by sharing: a few activations have few signed sums, so these are computed once, put into
+//! a table, and every row of the matrix looks up the one that its codes ask for.
+//!
+//! # Layouts
+//!
+//! The same for every instruction set, at 2 or 1.6 bits a weight ([`Layout`]):
+//!
+//! ```text
+//!   rows     tiles of 64, the last one padded        columns  chunks of 160, the last one shorter
+//!
+//!   [chunk 0: [tile 0][tile 1] ... ][chunk 1: [tile 0][tile 1] ... ] ...
+//!
+//!   a tile's part of a chunk: lines of 64 bytes, one byte for each row
+//!
+//!     2 bits    40 lines   |  c3 c2  |  c1 c0  |      two pairs of codes, 0 to 8 each
+//!     1.6 bits  32 lines   | s |   c4 c3 c2 c1 c0 |   a sign and 0 to 121
+//!
+//!   byte 4 i + j of a line is row 16 j + i of the tile
+//! ```
+//!
+//! One line serves 64 rows with one load in each register width, and the activations of a chunk serve
+//! all tiles before the next chunk's turn comes: their tables stay in a first-level cache.
+//!
+//! # One token, and many
+//!
+//! * `lookup`: up to eight tokens, one after the other. Rows are in the lanes; a byte of codes is an
+//!   index into tables of bytes.
+//! * `four_russians`: more tokens, 32 at a time. Tokens are in the lanes; the codes of a row are indices
+//!   into tables of sums for 32 tokens. Lines are transposed into indices on the way.
+//!
+//! | | table of | entries | looked up by | additions a weight |
+//! |---|---|---|---|---|
+//! | one token, 2 bits | 2 weights | 9 | byte shuffle | 1 (two halves of a sum) |
+//! | one token, 1.6 bits | 3 + 2 weights | 14 + 9 | byte shuffle | 0.8 |
+//! | one token, 1.6 bits, VBMI | 5 weights | 122 and a sign | two-register byte permutation | 0.4 |
+//! | one token, scalar | 4 or 5 weights | 81 or 243 | load | 0.25 or 0.2 |
+//! | many tokens | 4 weights | 81 | load | 0.25 |
+//!
+//! # Why no lane overflows
+//!
+//! Sums of bytes are split into a low part of five bits and the rest, which are added up in 8 bits for a
+//! few lines, then in 16 bits for a chunk, then in 32 bits. |x| <= 127, so:
+//!
+//! | lanes | what they hold | bound |
+//! |---|---|---|
+//! | u8 | 8 low parts of biased pairs | 8 * 31 = 248 <= 255 |
+//! | u8 | 16 high parts of biased pairs | 16 * 15 = 240 <= 255 |
+//! | i8 | 4 low parts of triple and pair | 4 * 31 = 124 <= 127 |
+//! | i8 | 4 high parts of the same | 4 * 20 = 80 <= 127 |
+//! | i8 | VBMI: 6 low and 6 high parts of five | 6 * 16 = 96, 6 * 20 = 120 <= 127 |
+//! | i16 | a chunk of 160 columns | 160 * 127 = 20320 <= 32767 |
+//! | i32 | a row of at most 2^24 columns | 2^24 * 127 < 2^31 |
+//!
+//! -128 never occurs among the activations ([`quantize`](crate::quantize)).
+//!
+//! # Adding an instruction set
+//!
+//! 1. `simd/`: a token that proves the set, and its sixteen f32 lanes; an arm in `isa.rs`.
+//! 2. Here: a file that implements `ByteLanes` (one token) and `WordLanes` (many tokens) for the token, a
+//!    dozen one-line methods each, and ends in `compile_lookups!` and `compile!`, which make the functions
+//!    named `ternary_...`; an arm in [`TernaryMatrix`]'s `product`.
+//! 3. `ci/check-additions --require` takes its name; tests and benchmarks find it by themselves.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

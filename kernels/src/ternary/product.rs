@@ -221,15 +221,15 @@ impl<K: Kernels> Product<'_, K> {
                 }
             }
             for (g, sums) in sums.chunks_exact(n).enumerate() {
-                let first = tokens.start + g * TOKENS;
-                for t in 0..TOKENS.min(tokens.end - first) {
-                    let row = tiles.start * TILE_ROWS;
-                    let start = (first + t) * shape.rows + row;
-                    let rows = shape.rows.min(tiles.end * TILE_ROWS) - row;
-                    // SAFETY: each task has its own tokens and rows.
-                    let out = unsafe { out.part(start..start + rows) };
-                    let finish = finish(first + t);
-                    for (out, sums) in out.chunks_mut(TILE_ROWS).zip(sums) {
+                let group = tokens.start + g * TOKENS..tokens.end.min(tokens.start + (g + 1) * TOKENS);
+                // Tile by tile, as their sums are in the order of tokens and outputs in that of rows.
+                for (tile, sums) in tiles.clone().zip(sums) {
+                    let row = tile * TILE_ROWS;
+                    for (t, token) in group.clone().enumerate() {
+                        let start = token * shape.rows + row;
+                        // SAFETY: each task has its own tokens and rows.
+                        let out = unsafe { out.part(start..start + TILE_ROWS.min(shape.rows - row)) };
+                        let finish = finish(token);
                         for (r, out) in out.iter_mut().enumerate() {
                             *out = finish(sums[four_russians::index_of_row(r)][t]);
                         }
