@@ -105,19 +105,35 @@ impl Op for Dequantize<'_> {
     }
 }
 
+/// A block that is being dequantized, 16 weights at a time.
+pub(crate) trait OpenBlock<'a, const BYTES: usize> {
+    /// Vectors of a block.
+    const VECTORS: usize;
+    fn open<S: Simd>(s: S, block: &'a [u8; BYTES]) -> Self;
+    /// Weights 16 i to 16 i + 15.
+    fn lanes<S: Simd>(&self, s: S, i: usize) -> S::V;
+}
+
 /// [`BlockFormat::dequantize`] for code that is being compiled for an instruction set.
 #[inline(always)]
 pub(crate) fn dequantize<S: Simd>(s: S, format: BlockFormat, bytes: &[u8], out: &mut [f32]) {
     match format {
-        BlockFormat::Q8_0 => {
-            for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                q8_0::dequantize(s, block, out);
-            }
-        }
-        BlockFormat::Q6K => {
-            for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                q6_k::dequantize(s, block, out);
-            }
+        BlockFormat::Q8_0 => dequantize_blocks::<S, q8_0::Open, { q8_0::BLOCK_BYTES }>(s, bytes, out),
+        BlockFormat::Q6K => dequantize_blocks::<S, q6_k::Open, { q6_k::BLOCK_BYTES }>(s, bytes, out),
+    }
+}
+
+#[inline(always)]
+fn dequantize_blocks<'a, S: Simd, B: OpenBlock<'a, N>, const N: usize>(
+    s: S,
+    bytes: &'a [u8],
+    out: &mut [f32],
+) {
+    let out = out.as_chunks_mut().0.chunks_exact_mut(B::VECTORS);
+    for (block, out) in bytes.as_chunks().0.iter().zip(out) {
+        let block = B::open(s, block);
+        for (i, out) in out.iter_mut().enumerate() {
+            s.store(block.lanes(s, i), out);
         }
     }
 }

@@ -22,8 +22,8 @@
 
 use half::f16;
 
-use super::blocks::{ROUND, ROUND_POSITIVE};
-use crate::simd::{Simd, f16_to_f32};
+use super::blocks::{OpenBlock, ROUND, ROUND_POSITIVE};
+use crate::simd::{LANES, Simd};
 
 /// Weights of a block.
 pub const BLOCK: usize = 256;
@@ -216,13 +216,27 @@ fn read_codes(block: &[u8; BLOCK_BYTES]) -> [i8; BLOCK] {
     codes
 }
 
-#[inline(always)]
-pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
-    let d = f16_to_f32(f16::from_le_bytes([block[D_AT], block[D_AT + 1]]));
-    let codes = read_codes(block);
-    let runs = codes.as_chunks::<RUN>().0.iter().zip(out.as_chunks_mut::<RUN>().0);
-    for ((codes, out), &k) in runs.zip(&block[SCALES_AT..D_AT]) {
-        let step = s.splat(d * f32::from(k as i8));
-        s.store(s.mul(step, s.load_i8(codes)), out);
+/// A block that is being dequantized: codes that are bytes, and the step of each run.
+pub(crate) struct Open {
+    codes: [i8; BLOCK],
+    steps: [f32; RUN],
+}
+
+impl<'a> OpenBlock<'a, BLOCK_BYTES> for Open {
+    const VECTORS: usize = BLOCK / LANES;
+
+    #[inline(always)]
+    fn open<S: Simd>(s: S, block: &'a [u8; BLOCK_BYTES]) -> Self {
+        let d = s.splat(s.widen_f16(f16::from_le_bytes([block[D_AT], block[D_AT + 1]])));
+        let scales: &[i8] = bytemuck::cast_slice(&block[SCALES_AT..D_AT]);
+        let mut steps = [0.0; RUN];
+        s.store(s.mul(d, s.load_i8(&scales.as_chunks().0[0])), &mut steps);
+        Self { codes: read_codes(block), steps }
+    }
+
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, s: S, i: usize) -> S::V {
+        // A run is one vector.
+        s.mul(s.splat(self.steps[i]), s.load_i8(&self.codes.as_chunks().0[i]))
     }
 }

@@ -48,6 +48,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // Memory: a hint does not access it.
+        on!(self, _mm_prefetch::<_MM_HINT_T1>(p.cast()));
+    }
+
+    #[inline(always)]
+    fn widen_f16(self, x: f16) -> f32 {
+        on!(self, _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))))
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Vector {
         on!(self, Vector(_mm256_set1_ps(x), _mm256_set1_ps(x)))
     }

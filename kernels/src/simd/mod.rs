@@ -48,6 +48,16 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Runs `op` compiled for this set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
 
+    /// Asks for the line of `p` to come into the second-level cache; only a hint, for any address.
+    #[inline(always)]
+    fn prefetch(self, _p: *const u8) {}
+
+    /// The f32 of the same value.
+    #[inline(always)]
+    fn widen_f16(self, x: f16) -> f32 {
+        f16_to_f32(x)
+    }
+
     fn splat(self, x: f32) -> Self::V;
     fn load(self, x: &[f32; LANES]) -> Self::V;
     fn load_f16(self, x: &[f16; LANES]) -> Self::V;
