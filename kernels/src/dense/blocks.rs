@@ -75,7 +75,7 @@ impl Op for DotRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         match self.w.format {
-            BlockFormat::Q8_0 => self.dot::<S, q8_0::Open, { q8_0::BLOCK_BYTES }>(s),
+            BlockFormat::Q8_0 => self.dot::<S, q8_0::Open<S>, { q8_0::BLOCK_BYTES }>(s),
             BlockFormat::Q6K => self.dot::<S, q6_k::Open, { q6_k::BLOCK_BYTES }>(s),
         }
     }
@@ -83,7 +83,7 @@ impl Op for DotRows<'_> {
 
 impl<'a> DotRows<'a> {
     #[inline(always)]
-    fn dot<S: Simd, B: OpenBlock<'a, N>, const N: usize>(self, s: S) {
+    fn dot<S: Simd, B: OpenBlock<'a, S, N>, const N: usize>(self, s: S) {
         let pairs = self.w.bytes.chunks(ROWS * self.w.row_bytes);
         for (bytes, out) in pairs.zip(self.out.chunks_mut(ROWS)) {
             // The last row of an odd number is computed twice.

@@ -106,25 +106,25 @@ impl Op for Dequantize<'_> {
 }
 
 /// A block that is being dequantized, 16 weights at a time.
-pub(crate) trait OpenBlock<'a, const BYTES: usize> {
+pub(crate) trait OpenBlock<'a, S: Simd, const BYTES: usize> {
     /// Vectors of a block.
     const VECTORS: usize;
-    fn open<S: Simd>(s: S, block: &'a [u8; BYTES]) -> Self;
+    fn open(s: S, block: &'a [u8; BYTES]) -> Self;
     /// Weights 16 i to 16 i + 15.
-    fn lanes<S: Simd>(&self, s: S, i: usize) -> S::V;
+    fn lanes(&self, s: S, i: usize) -> S::V;
 }
 
 /// [`BlockFormat::dequantize`] for code that is being compiled for an instruction set.
 #[inline(always)]
 pub(crate) fn dequantize<S: Simd>(s: S, format: BlockFormat, bytes: &[u8], out: &mut [f32]) {
     match format {
-        BlockFormat::Q8_0 => dequantize_blocks::<S, q8_0::Open, { q8_0::BLOCK_BYTES }>(s, bytes, out),
+        BlockFormat::Q8_0 => dequantize_blocks::<S, q8_0::Open<S>, { q8_0::BLOCK_BYTES }>(s, bytes, out),
         BlockFormat::Q6K => dequantize_blocks::<S, q6_k::Open, { q6_k::BLOCK_BYTES }>(s, bytes, out),
     }
 }
 
 #[inline(always)]
-fn dequantize_blocks<'a, S: Simd, B: OpenBlock<'a, N>, const N: usize>(
+fn dequantize_blocks<'a, S: Simd, B: OpenBlock<'a, S, N>, const N: usize>(
     s: S,
     bytes: &'a [u8],
     out: &mut [f32],

@@ -38,22 +38,23 @@ pub(super) fn quantize(w: &[f32; BLOCK], block: &mut [u8; BLOCK_BYTES]) {
 }
 
 /// A block that is being dequantized.
-pub(crate) struct Open<'a> {
-    d: f32,
-    codes: &'a [i8],
+pub(crate) struct Open<'a, S: Simd> {
+    d: S::V,
+    codes: &'a [[i8; LANES]],
 }
 
-impl<'a> OpenBlock<'a, BLOCK_BYTES> for Open<'a> {
+impl<'a, S: Simd> OpenBlock<'a, S, BLOCK_BYTES> for Open<'a, S> {
     const VECTORS: usize = BLOCK / LANES;
 
     #[inline(always)]
-    fn open<S: Simd>(s: S, block: &'a [u8; BLOCK_BYTES]) -> Self {
+    fn open(s: S, block: &'a [u8; BLOCK_BYTES]) -> Self {
         let (d, codes) = block.split_at(2);
-        Self { d: s.widen_f16(f16::from_le_bytes([d[0], d[1]])), codes: bytemuck::cast_slice(codes) }
+        let codes: &[i8] = bytemuck::cast_slice(codes);
+        Self { d: s.splat_f16(f16::from_le_bytes([d[0], d[1]])), codes: codes.as_chunks().0 }
     }
 
     #[inline(always)]
-    fn lanes<S: Simd>(&self, s: S, i: usize) -> S::V {
-        s.mul(s.load_i8(&self.codes.as_chunks().0[i]), s.splat(self.d))
+    fn lanes(&self, s: S, i: usize) -> S::V {
+        s.mul(s.load_i8(&self.codes[i]), self.d)
     }
 }

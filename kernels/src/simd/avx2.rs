@@ -54,13 +54,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn widen_f16(self, x: f16) -> f32 {
-        on!(self, _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))))
+    fn splat(self, x: f32) -> Vector {
+        on!(self, Vector(_mm256_set1_ps(x), _mm256_set1_ps(x)))
     }
 
     #[inline(always)]
-    fn splat(self, x: f32) -> Vector {
-        on!(self, Vector(_mm256_set1_ps(x), _mm256_set1_ps(x)))
+    fn splat_f16(self, x: f16) -> Vector {
+        on!(self, {
+            // Broadcast before widening, which loads can do; after it, it is a shuffle.
+            let wide = _mm256_cvtph_ps(_mm_set1_epi16(x.to_bits().cast_signed()));
+            Vector(wide, wide)
+        })
     }
 
     #[inline(always)]

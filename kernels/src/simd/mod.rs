@@ -52,13 +52,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}
 
-    /// The f32 of the same value.
-    #[inline(always)]
-    fn widen_f16(self, x: f16) -> f32 {
-        f16_to_f32(x)
-    }
-
     fn splat(self, x: f32) -> Self::V;
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> Self::V {
+        self.splat(f16_to_f32(x))
+    }
     fn load(self, x: &[f32; LANES]) -> Self::V;
     fn load_f16(self, x: &[f16; LANES]) -> Self::V;
     fn load_bf16(self, x: &[bf16; LANES]) -> Self::V;
