@@ -47,7 +47,7 @@ impl Source for Rows<'_> {
     #[inline(always)]
     fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
         // A panel is a whole number of blocks, and a block one of lanes.
-        dequantize(s, self.format, self.part(row, cols), panel.as_flattened_mut());
+        dequantize(s, self.format, self.part(row, cols), panel.iter_mut().map(|lanes| &mut lanes.0));
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn matmul(isa: Isa, w: Rows, x: &[f32], out: &mut [f32]) {
 
 struct DotRows<'a> {
     w: Rows<'a>,
-    x: &'a [Lanes],
+    x: &'a [[f32; LANES]],
     out: &'a mut [f32],
 }
 

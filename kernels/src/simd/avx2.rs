@@ -41,6 +41,7 @@ macro_rules! on {
 
 impl Simd for Avx2 {
     type V = Vector;
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {

@@ -58,6 +58,7 @@ macro_rules! on {
 
 impl Simd for Avx512 {
     type V = Vector;
+    const SUMS: usize = 24;
 
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {

@@ -44,6 +44,8 @@ pub(crate) trait Op {
 pub(crate) trait Simd: Copy + Send + Sync {
     /// 16 lanes.
     type V: Copy;
+    /// Vectors that fit the registers as sums, beside the operands of their products.
+    const SUMS: usize;
 
     /// Runs `op` compiled for this set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
