@@ -18,12 +18,16 @@ use crate::{
     simd::{LANES, Lane, Op, Simd},
 };
 
-/// 16 columns, the last ones padded with zeros.
-pub(super) type Lanes = [f32; LANES];
+/// 16 columns, the last ones padded with zeros. One line of a cache: a load that crosses two lines takes
+/// twice as long, and here loads come almost as often as products.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Lanes(pub(super) [f32; LANES]);
 
-/// A tile: 3 x 2 sums of two AVX2 registers each leave four of sixteen registers for operands.
-const TILE_ROWS: usize = 3;
-const TILE_TOKENS: usize = 2;
+impl Lanes {
+    const ZERO: Self = Self([0.0; LANES]);
+}
+
 /// Rows of a panel: with 512 columns 24 kB, so that it stays in a first-level cache of 32 kB.
 const BLOCK_ROWS: usize = 12;
 pub(super) const PANEL: usize = 512 / LANES;
@@ -49,10 +53,10 @@ impl<T: Lane> Source for Plain<'_, T> {
     fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
         let (whole, tail) = self.w[row * self.cols..][cols].as_chunks();
         for (w, lanes) in whole.iter().zip(&mut *panel) {
-            s.store(T::load(s, w), lanes);
+            s.store(T::load(s, w), &mut lanes.0);
         }
         if !tail.is_empty() {
-            s.store(s.load_tail(tail), &mut panel[whole.len()]);
+            s.store(s.load_tail(tail), &mut panel[whole.len()].0);
         }
     }
 }
@@ -61,9 +65,11 @@ impl<T: Lane> Source for Plain<'_, T> {
 pub(super) fn matmul(isa: Isa, w: impl Source, rows: usize, cols: usize, x: &[f32], out: &mut [f32]) {
     let work = rows * x.len();
     // [tokens, columns / 16 rounded up]
-    let mut padded = vec![[0.0; LANES]; x.len() / cols * cols.div_ceil(LANES)];
+    let mut padded = vec![Lanes::ZERO; x.len() / cols * cols.div_ceil(LANES)];
     for (x, padded) in x.chunks_exact(cols).zip(padded.chunks_exact_mut(cols.div_ceil(LANES))) {
-        padded.as_flattened_mut()[..cols].copy_from_slice(x);
+        for (x, padded) in x.chunks(LANES).zip(padded) {
+            padded.0[..x.len()].copy_from_slice(x);
+        }
     }
     let tasks = parallel::blocks(out, rows, BLOCK_TOKENS, BLOCK_ROWS);
     parallel::for_each(work, tasks, |block| isa.run(MatmulBlock { w, cols, x: &padded, block }));
@@ -81,75 +87,89 @@ impl<W: Source> Op for MatmulBlock<'_, W> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if S::SUMS >= 24 {
+            self.by_tiles::<S, 6, 4>(s);
+        } else {
+            self.by_tiles::<S, 3, 2>(s);
+        }
+    }
+}
+
+impl<W: Source> MatmulBlock<'_, W> {
+    /// Tiles of `R` rows and `T` tokens.
+    #[inline(always)]
+    fn by_tiles<S: Simd, const R: usize, const T: usize>(self, s: S) {
         let Self { w, cols, x, mut block } = self;
         let steps = cols.div_ceil(LANES);
         let rows = block.out[0].len();
         let tokens = block.out.len();
         let x = &x[block.token * steps..(block.token + tokens) * steps];
 
-        let mut panel = vec![[[0.0; LANES]; PANEL]; BLOCK_ROWS];
-        let mut sums = vec![[[0.0; LANES]; BLOCK_ROWS]; tokens];
+        let mut panel = vec![[Lanes::ZERO; PANEL]; BLOCK_ROWS];
+        let mut sums = vec![[Lanes::ZERO; BLOCK_ROWS]; tokens];
         for first in (0..steps).step_by(PANEL) {
             let n = PANEL.min(steps - first);
             for (r, panel) in panel.iter_mut().enumerate().take(rows) {
                 w.widen(s, block.row + r, first * LANES..cols.min((first + n) * LANES), &mut panel[..n]);
             }
+            let panel = &panel[..rows.next_multiple_of(R)];
             let mut t = 0;
             while t < tokens {
-                let x0 = &x[t * steps + first..][..n];
-                if let Some(sums) = sums[t..].first_chunk_mut::<TILE_TOKENS>() {
-                    let x1 = &x[(t + 1) * steps + first..][..n];
-                    tiles(s, &panel, rows, [x0, x1], sums);
+                let x = &x[t * steps + first..];
+                if let Some(sums) = sums[t..].first_chunk_mut::<T>() {
+                    tiles::<S, R, T>(s, panel, x, steps, n, sums);
+                    t += T;
                 } else {
-                    tiles(s, &panel, rows, [x0], array::from_mut(&mut sums[t]));
+                    tiles::<S, R, 1>(s, panel, x, steps, n, array::from_mut(&mut sums[t]));
+                    t += 1;
                 }
-                t += TILE_TOKENS;
             }
         }
         for (out, sums) in block.out.iter_mut().zip(&sums) {
             for (out, sum) in out.iter_mut().zip(sums) {
-                *out = s.sum(s.load(sum));
+                *out = s.sum(s.load(&sum.0));
             }
         }
     }
 }
 
-/// Adds a panel's products to the sums of `T` tokens.
+/// Adds a panel's products to the sums of `T` tokens, in tiles of `R` rows. `x` starts at the panel's
+/// columns of the first token; the next token's are `steps` later.
 #[inline(always)]
-fn tiles<S: Simd, const T: usize>(
+fn tiles<S: Simd, const R: usize, const T: usize>(
     s: S,
     panel: &[[Lanes; PANEL]],
-    rows: usize,
-    x: [&[Lanes]; T],
+    x: &[Lanes],
+    steps: usize,
+    n: usize,
     sums: &mut [[Lanes; BLOCK_ROWS]; T],
 ) {
+    let x: [&[Lanes]; T] = array::from_fn(|t| &x[t * steps..][..n]);
     // Rows after the last one hold zeros or an older panel; their sums are never read.
-    for (i, w) in panel.as_chunks::<TILE_ROWS>().0.iter().enumerate().take(rows.div_ceil(TILE_ROWS)) {
-        let at = i * TILE_ROWS;
-        let mut acc = [[s.splat(0.0); TILE_ROWS]; T];
+    for (i, w) in panel.as_chunks::<R>().0.iter().enumerate() {
+        let w: [&[Lanes]; R] = array::from_fn(|r| &w[r][..n]);
+        let at = i * R;
+        let mut acc = [[s.splat(0.0); R]; T];
         for t in 0..T {
-            for r in 0..TILE_ROWS {
-                acc[t][r] = s.load(&sums[t][at + r]);
+            for r in 0..R {
+                acc[t][r] = s.load(&sums[t][at + r].0);
             }
         }
-        let n = x[0].len();
-        let w = [&w[0][..n], &w[1][..n], &w[2][..n]];
-        let x = x.map(|x| &x[..n]);
         for k in 0..n {
             let mut tokens = [s.splat(0.0); T];
             for t in 0..T {
-                tokens[t] = s.load(&x[t][k]);
+                tokens[t] = s.load(&x[t][k].0);
             }
-            for r in 0..TILE_ROWS {
-                let w = s.load(&w[r][k]);
+            for r in 0..R {
+                let w = s.load(&w[r][k].0);
                 for t in 0..T {
                     acc[t][r] = s.mul_add(w, tokens[t], acc[t][r]);
                 }
             }
         }
         for t in 0..T {
-            for r in 0..TILE_ROWS {
-                s.store(acc[t][r], &mut sums[t][at + r]);
+            for r in 0..R {
+                s.store(acc[t][r], &mut sums[t][at + r].0);
             }
         }
     }

@@ -57,6 +57,7 @@ macro_rules! on {
 
 impl Simd for Avx512 {
     type V = Vector;
+    const SUMS: usize = 24;
 
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
@@ -64,8 +65,20 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // Memory: a hint does not access it.
+        on!(self, _mm_prefetch::<_MM_HINT_T1>(p.cast()));
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Vector {
         on!(self, Vector(_mm512_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> Vector {
+        // Broadcast before widening, which loads can do; after it, it is a shuffle.
+        on!(self, Vector(_mm512_cvtph_ps(_mm256_set1_epi16(x.to_bits().cast_signed()))))
     }
 
     #[inline(always)]

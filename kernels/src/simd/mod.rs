@@ -44,11 +44,21 @@ pub(crate) trait Op {
 pub(crate) trait Simd: Copy + Send + Sync {
     /// 16 lanes.
     type V: Copy;
+    /// Vectors that fit the registers as sums, beside the operands of their products.
+    const SUMS: usize;
 
     /// Runs `op` compiled for this set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
 
+    /// Asks for the line of `p` to come into the second-level cache; only a hint, for any address.
+    #[inline(always)]
+    fn prefetch(self, _p: *const u8) {}
+
     fn splat(self, x: f32) -> Self::V;
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> Self::V {
+        self.splat(f16_to_f32(x))
+    }
     fn load(self, x: &[f32; LANES]) -> Self::V;
     fn load_f16(self, x: &[f16; LANES]) -> Self::V;
     fn load_bf16(self, x: &[bf16; LANES]) -> Self::V;

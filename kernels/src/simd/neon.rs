@@ -39,6 +39,7 @@ macro_rules! on {
 
 impl Simd for Neon {
     type V = Vector;
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
