@@ -2,21 +2,21 @@
 //!
 //! Miri interprets, a thousand times slower; `.ci/run` runs only this file in it. Results are compared as
 //! everywhere, but what matters here is that no access is out of bounds, so sizes lie around those of
-//! tiles, units and vectors.
+//! tiles, chunks and vectors.
 
 use b158_kernels::{
     Isa,
     dense::{DenseSlice, matmul},
     norm::rms_norm,
     quantize::Int8Rows,
-    ternary::TernaryMatrix,
+    ternary::{Layout, TernaryMatrix},
 };
 
-/// One row of a tile and the next tile's first; one column more and one less than a unit.
-const ROWS: [usize; 2] = [1, 33];
-const COLS: [usize; 2] = [127, 129];
-/// One token; enough for tables with empty lanes.
-const TOKENS: [usize; 2] = [1, 5];
+/// One row of a tile and the next tile's first; one column less and one more than a chunk.
+const ROWS: [usize; 2] = [1, 65];
+const COLS: [usize; 2] = [159, 161];
+/// One token; enough for tables of tokens with empty lanes.
+const TOKENS: [usize; 2] = [1, 9];
 
 fn noise(seed: usize, i: usize) -> usize {
     (i + 1).wrapping_mul(2_654_435_761).wrapping_add(seed * 40_503) >> 7
@@ -28,9 +28,9 @@ fn floats(seed: usize, len: usize) -> Vec<f32> {
 
 #[test]
 fn ternary_products() {
-    for (rows, cols) in ROWS.into_iter().zip(COLS) {
+    for ((rows, cols), layout) in ROWS.into_iter().zip(COLS).zip(Layout::ALL) {
         let codes: Vec<i8> = (0..rows * cols).map(|i| (noise(3, i) % 3) as i8 - 1).collect();
-        let matrix = TernaryMatrix::from_codes(rows, cols, &codes);
+        let matrix = TernaryMatrix::from_codes(layout, rows, cols, &codes);
         for tokens in TOKENS {
             for isa in Isa::available() {
                 let mut x = Int8Rows::new();
