@@ -15,6 +15,7 @@ HARMLESS = re.compile(
     # Bounds, unwrap, expect: core::slice::index::slice_index_fail, core::option::unwrap_failed
     r"|core::(slice|str|array|option|result)::.*fail(ed)?(::.*)?"
     r"|alloc::.*(handle_alloc_error|handle_error|capacity_overflow)(::.*)?"
+    r"|bytemuck::internal::something_went_wrong"  # a panic
     r"|_Unwind_Resume(@.*)?"
     r"|(memset|memcpy|memmove)(@.*)?"
     # The linker's detour around an erratum of the Cortex-A53: one load or store that it moved there, and back.

@@ -16,8 +16,6 @@
 //!
 //! A chunk is five passes: |sum| <= 160 * 127 = 20320 fits i16. The last pass adds to i32 sums.
 
-use std::array;
-
 use super::layout::{Layout, Line, TILE_ROWS, byte_of_row, five_trits};
 use crate::quantize::CHUNK_COLS;
 
@@ -74,13 +72,34 @@ pub(super) fn passes(layout: Layout, lines: usize) -> usize {
 }
 
 /// The four columns of a chunk that index `i` stands for.
-#[inline(always)]
-fn columns(layout: Layout, i: usize) -> [usize; 4] {
+///
+/// A table, since the compiler divides by multiplying.
+fn columns(layout: Layout, i: usize) -> [u8; 4] {
+    static TWO_BITS: [[u8; 4]; TABLES * PASSES] = {
+        let mut all = [[0; 4]; TABLES * PASSES];
+        let mut i = 0;
+        while i < all.len() {
+            let first = 4 * i as u8;
+            all[i] = [first, first + 1, first + 2, first + 3];
+            i += 1;
+        }
+        all
+    };
+    // Of four bytes: the first four codes of each, then the fifth codes of all.
+    static FIVE_TRITS: [[u8; 4]; TABLES * PASSES] = {
+        let mut all = [[0; 4]; TABLES * PASSES];
+        let mut i = 0;
+        while i < all.len() {
+            let (first, k) = ((i / 5 * 20) as u8, (i % 5) as u8);
+            let (start, step) = if k < 4 { (first + 5 * k, 1) } else { (first + 4, 5) };
+            all[i] = [start, start + step, start + 2 * step, start + 3 * step];
+            i += 1;
+        }
+        all
+    };
     match layout {
-        Layout::TwoBits => array::from_fn(|k| 4 * i + k),
-        // Of four bytes: the first four codes of each, then the fifth codes of all.
-        Layout::FiveTrits if i % 5 < 4 => array::from_fn(|k| 5 * (i / 5 * 4 + i % 5) + k),
-        Layout::FiveTrits => array::from_fn(|k| 5 * (i / 5 * 4 + k) + 4),
+        Layout::TwoBits => TWO_BITS[i],
+        Layout::FiveTrits => FIVE_TRITS[i],
     }
 }
 
@@ -117,7 +136,7 @@ pub(super) fn build<W: WordLanes, const N: usize>(
             // What each of the four adds for its codes -1, 0 and 1.
             let mut terms = [[w.zero(); 3]; 4];
             for (terms, column) in terms.iter_mut().zip(columns) {
-                terms[2] = w.widen(&x[column][at..]);
+                terms[2] = w.widen(&x[usize::from(column)][at..]);
                 terms[0] = w.sub(terms[1], terms[2]);
             }
             let mut entries = table.sums[..ENTRIES].iter_mut();
@@ -205,9 +224,8 @@ pub(super) fn index(layout: Layout, lines: &[Line], mut write: impl FnMut(Indice
         Layout::TwoBits => {
             for (line, index) in lines.iter().zip(&mut all) {
                 for (byte, index) in line.0.iter().zip(index) {
-                    // low + 9 high
-                    let high = byte >> 4;
-                    *index = (byte & 15) + high + (high << 3);
+                    // low + 9 high; of high + (high << 3) the compiler would make a product.
+                    *index = (byte & 15) + (byte >> 4) + (byte >> 1 & 0x78);
                 }
             }
         }
@@ -215,12 +233,12 @@ pub(super) fn index(layout: Layout, lines: &[Line], mut write: impl FnMut(Indice
             for (lines, indices) in lines.as_chunks::<4>().0.iter().zip(all.as_chunks_mut::<5>().0) {
                 let (firsts, [fifth]) = indices.split_at_mut(4) else { unreachable!("five") };
                 *fifth = [0; TILE_ROWS];
-                // The fifth codes are the digits of a number, the last one first.
-                for (line, first) in lines.iter().zip(firsts).rev() {
+                // The fifth codes are the digits of a number.
+                for ((line, first), place) in lines.iter().zip(firsts).zip([1, 3, 9, 27]) {
                     for ((byte, first), fifth) in line.0.iter().zip(first).zip(&mut *fifth) {
-                        let digit;
-                        (*first, digit) = four_and_one(*byte);
-                        *fifth = (*fifth << 1) + *fifth + digit;
+                        let last;
+                        (*first, last) = four_and_one(*byte, place);
+                        *fifth += last;
                     }
                 }
             }
@@ -231,22 +249,25 @@ pub(super) fn index(layout: Layout, lines: &[Line], mut write: impl FnMut(Indice
     }
 }
 
-/// The index of the first four codes of five, and the fifth plus one.
+/// The index of the first four codes of five, and the fifth plus one, `place` fold.
+///
+/// All by masks of comparisons: of shifts that are added the compiler would make products.
 #[inline(always)]
-fn four_and_one(byte: u8) -> (u8, u8) {
-    let negative = 0u8.wrapping_sub(byte >> 7);
+fn four_and_one(byte: u8, place: u8) -> (u8, u8) {
+    let mask = |yes: bool| 0u8.wrapping_sub(u8::from(yes));
+    let negative = mask(byte >= 0x80);
     let index = byte & 0x7f;
-    let last = 0u8.wrapping_sub(u8::from(index >= five_trits::LAST_PAIR));
+    let last = mask(index >= five_trits::LAST_PAIR);
     let f = (last & byte & 15) | (!last & (index >> 3));
     let g = (last & 8) | (!last & byte & 7);
     // p = g or g - 9, then signed: p + 4 is 0 to 8. -x = (x ^ -1) + 1.
-    let p = g.wrapping_sub(9 & 0u8.wrapping_sub(u8::from(g > 4)));
+    let p = g.wrapping_sub(9 & mask(g > 4));
     let p = (p ^ negative).wrapping_sub(negative).wrapping_add(4);
+    // The number of the first three digits, the fourth digit and the fifth.
     let v = (f ^ negative).wrapping_sub(negative).wrapping_add(13);
-    let fifth = u8::from(p >= 3) + u8::from(p >= 6);
-    let fourth = p - fifth - (fifth << 1);
-    // v is the number of the first three digits; 27 = 16 + 8 + 2 + 1.
-    (v + fourth + (fourth << 1) + (fourth << 3) + (fourth << 4), fifth)
+    let (one, two) = (mask(p >= 3), mask(p >= 6));
+    let fourth = p - (3 & one) - (3 & two);
+    (v + (27 & mask(fourth >= 1)) + (27 & mask(fourth >= 2)), (place & one) + (place & two))
 }
 
 /// Eight lines of bytes to one word of eight bytes per row: in each block of 8 x 8, squares of four, two
@@ -301,6 +322,7 @@ mod tests {
                         for (i, byte) in indices[index_of_row(r)].to_le_bytes().into_iter().enumerate() {
                             let columns = columns(layout, seen * TABLES + i);
                             let digits = columns.iter().rev().fold(0, |n, &c| {
+                                let c = usize::from(c);
                                 let outside = c >= lines.len() * layout.codes_per_byte();
                                 3 * n + if outside { 1 } else { row[c] + 1 }
                             });
@@ -317,9 +339,9 @@ mod tests {
     #[test]
     fn the_columns_of_a_chunk_are_in_one_index_each() {
         for layout in Layout::ALL {
-            let mut all: Vec<usize> = (0..CHUNK_COLS / 4).flat_map(|i| columns(layout, i)).collect();
+            let mut all: Vec<u8> = (0..CHUNK_COLS / 4).flat_map(|i| columns(layout, i)).collect();
             all.sort_unstable();
-            assert_eq!(all, (0..CHUNK_COLS).collect::<Vec<_>>());
+            assert_eq!(all, (0..CHUNK_COLS as u8).collect::<Vec<_>>());
         }
     }
 }

@@ -113,30 +113,37 @@ fn five_trit_sums<const TILES: usize>(
     sums: &mut [TileSums; TILES],
 ) {
     let mut words = [[_mm512_setzero_si512(); 2]; TILES];
-    let (groups, rest) = tables.as_chunks::<GROUP>();
-    for (i, tables) in groups.iter().enumerate() {
-        add_lines(s, nth_chunks(tiles, i), tables, &mut words);
+    let mut rest = (tables, tiles);
+    while let Some((tables, lines)) = next::<TILES, GROUP>(&mut rest) {
+        add_lines(s, lines, tables, &mut words);
     }
     // A chunk has an even number of lines, and so is what groups of six leave.
-    for (i, tables) in rest.as_chunks::<2>().0.iter().enumerate() {
-        let i = groups.len() * (GROUP / 2) + i;
-        add_lines(s, nth_chunks(tiles, i), tables, &mut words);
+    while let Some((tables, lines)) = next::<TILES, 2>(&mut rest) {
+        add_lines(s, lines, tables, &mut words);
     }
     for (words, sums) in words.into_iter().zip(sums) {
         s.flush(words, 0, sums);
     }
 }
 
-/// The `i`-th `N` lines of each tile.
+/// The tables of `N` lines, and these lines of each tile.
+type Group<'a, const TILES: usize, const N: usize> = (&'a [[Line; TABLE_LINES]; N], [&'a [Line; N]; TILES]);
+
+/// Splits off the first `N` lines.
 ///
-/// A loop: closures given to `array::map` are not inlined where a feature is switched on.
+/// Neither division, of which the compiler makes a product, nor closures given to `array::map`, which are
+/// not inlined where a feature is switched on.
 #[inline(always)]
-fn nth_chunks<const TILES: usize, const N: usize>(tiles: [&[Line]; TILES], i: usize) -> [&[Line; N]; TILES] {
-    let mut chunks = [&[Line([0; 64]); N]; TILES];
-    for (chunk, tile) in chunks.iter_mut().zip(tiles) {
-        *chunk = &tile.as_chunks().0[i];
+fn next<'a, const TILES: usize, const N: usize>(
+    (tables, tiles): &mut (&'a [[Line; TABLE_LINES]], [&'a [Line]; TILES]),
+) -> Option<Group<'a, TILES, N>> {
+    let first;
+    (first, *tables) = tables.split_first_chunk()?;
+    let mut lines = [&[Line([0; 64]); N]; TILES];
+    for (lines, tile) in lines.iter_mut().zip(tiles) {
+        (*lines, *tile) = tile.split_first_chunk()?;
     }
-    chunks
+    Some((first, lines))
 }
 
 /// Adds the sums of up to six lines to the words of each tile.
