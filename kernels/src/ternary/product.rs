@@ -126,11 +126,7 @@ impl<K: Kernels> Product<'_, K> {
             for (token, sums) in tokens.zip(sums.chunks_exact(tiles.len())) {
                 let start = token * shape.rows + row;
                 // SAFETY: each task has its own rows.
-                let out = unsafe { out.part(start..start + n) };
-                let finish = finish(token);
-                for (out, &sum) in out.iter_mut().zip(sums.as_flattened()) {
-                    *out = finish(sum);
-                }
+                write(unsafe { out.part(start..start + n) }, sums.as_flattened(), finish(token));
             }
         });
     }
@@ -222,17 +218,19 @@ impl<K: Kernels> Product<'_, K> {
             }
             for (g, sums) in sums.chunks_exact(n).enumerate() {
                 let group = tokens.start + g * TOKENS..tokens.end.min(tokens.start + (g + 1) * TOKENS);
-                // Tile by tile, as their sums are in the order of tokens and outputs in that of rows.
                 for (tile, sums) in tiles.clone().zip(sums) {
+                    let mut by_token = [[0; TILE_ROWS]; TOKENS];
+                    for r in 0..TILE_ROWS {
+                        for (by_token, sum) in by_token.iter_mut().zip(sums[four_russians::index_of_row(r)]) {
+                            by_token[r] = sum;
+                        }
+                    }
                     let row = tile * TILE_ROWS;
-                    for (t, token) in group.clone().enumerate() {
+                    let n = TILE_ROWS.min(shape.rows - row);
+                    for (token, sums) in group.clone().zip(&by_token) {
                         let start = token * shape.rows + row;
                         // SAFETY: each task has its own tokens and rows.
-                        let out = unsafe { out.part(start..start + TILE_ROWS.min(shape.rows - row)) };
-                        let finish = finish(token);
-                        for (r, out) in out.iter_mut().enumerate() {
-                            *out = finish(sums[four_russians::index_of_row(r)][t]);
-                        }
+                        write(unsafe { out.part(start..start + n) }, sums, finish(token));
                     }
                 }
             }
@@ -242,5 +240,12 @@ impl<K: Kernels> Product<'_, K> {
     /// The lines of a chunk that belong to consecutive tiles.
     fn part(&self, chunk: usize, tiles: Range<usize>) -> &[Line] {
         &self.lines[self.shape.start(chunk, tiles.start)..self.shape.start(chunk, tiles.end)]
+    }
+}
+
+/// Outputs from sums, of which there may be more.
+fn write<T>(out: &mut [T], sums: &[i32], finish: impl Fn(i32) -> T) {
+    for (out, &sum) in out.iter_mut().zip(sums) {
+        *out = finish(sum);
     }
 }
