@@ -16,8 +16,8 @@ pub(crate) fn for_each<T: Send>(work: usize, items: Vec<T>, f: impl Fn(T) + Sync
     }
 }
 
-/// Elements of one task of an operation that goes over rows: in f32, half of a first-level cache.
-const TASK_ELEMENTS: usize = 1 << 12;
+/// Elements of one task of an operation that goes over rows, some microseconds of work.
+const TASK_ELEMENTS: usize = 1 << 14;
 
 /// Runs `f(first, rows)` on parts of `out` that are whole rows of `width` elements, from row `first` on, on all
 /// threads if the `work` is worth it; otherwise all rows are one part.
