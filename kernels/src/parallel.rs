@@ -16,6 +16,25 @@ pub(crate) fn for_each<T: Send>(work: usize, items: Vec<T>, f: impl Fn(T) + Sync
     }
 }
 
+/// Elements of one task of an operation that goes over rows, some microseconds of work.
+const TASK_ELEMENTS: usize = 1 << 14;
+
+/// Runs `f(first, rows)` on parts of `out` that are whole rows of `width` elements, from row `first` on, on all
+/// threads if the `work` is worth it; otherwise all rows are one part.
+pub(crate) fn for_each_rows<T: Send>(
+    work: usize,
+    out: &mut [T],
+    width: usize,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if work < WORTH_THREADS {
+        f(0, out);
+    } else {
+        let rows = (TASK_ELEMENTS / width).max(1);
+        for_each_chunk(work, out, rows * width, |i, part| f(i * rows, part));
+    }
+}
+
 /// Runs `f(i, chunk)` on every chunk of `size` elements of `out`, the last one smaller, on all threads if the
 /// `work` (in fused multiply-adds) is worth it. Nothing is allocated; an idle thread takes single chunks.
 pub(crate) fn for_each_chunk<T: Send>(
@@ -80,6 +99,19 @@ mod tests {
                 }
             });
             assert_eq!(out, (0..23).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn rows_stay_whole() {
+        for (work, width) in [(0, 3), (WORTH_THREADS, 3), (WORTH_THREADS, TASK_ELEMENTS / 2 - 1)] {
+            let mut out = vec![0; 7 * width];
+            for_each_rows(work, &mut out, width, |first, rows| {
+                for (j, x) in rows.iter_mut().enumerate() {
+                    *x += first * width + j;
+                }
+            });
+            assert_eq!(out, (0..7 * width).collect::<Vec<_>>());
         }
     }
 

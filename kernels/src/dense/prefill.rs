@@ -4,11 +4,13 @@
 //!            128 tokens
 //!         ┌─────────────┐   A task owns a block of outputs and keeps 16 lanes of partial sums for
 //!   12    │ [16 lanes]  │   each of them in memory. It walks over the columns in panels of 512: widen
-//!   rows  │   . . .     │   12 rows of the panel (24 kB, first-level cache), then for every tile of
-//!         └─────────────┘   2 tokens x 3 rows go on where the sums stopped.
+//!   rows  │   . . .     │   12 rows of the panel (24 kB, first-level cache), then for every tile go on
+//!         └─────────────┘   where the sums stopped.
 //! ```
 //!
-//! Going on with all 16 lanes keeps the order of every sum: panels and tiles change no bit.
+//! A tile is as many sums as registers hold: 6 rows x 4 tokens where one of 32 registers is a sum
+//! (AVX-512), 3 x 2 where a sum takes two of 16. Going on with all 16 lanes keeps the order of every
+//! sum: panels and tiles change no bit.
 
 use std::{array, ops::Range};
 
@@ -28,7 +30,8 @@ impl Lanes {
     const ZERO: Self = Self([0.0; LANES]);
 }
 
-/// Rows of a panel: with 512 columns 24 kB, so that it stays in a first-level cache of 32 kB.
+/// Rows of a panel, a multiple of every tile's: with 512 columns 24 kB, so that it stays in a first-level
+/// cache of 32 kB.
 const BLOCK_ROWS: usize = 12;
 pub(super) const PANEL: usize = 512 / LANES;
 /// Tokens of a block: 12 x 128 sums of 64 bytes are 96 kB of second-level cache.
@@ -65,10 +68,14 @@ impl<T: Lane> Source for Plain<'_, T> {
 pub(super) fn matmul(isa: Isa, w: impl Source, rows: usize, cols: usize, x: &[f32], out: &mut [f32]) {
     let work = rows * x.len();
     // [tokens, columns / 16 rounded up]
-    let mut padded = vec![Lanes::ZERO; x.len() / cols * cols.div_ceil(LANES)];
-    for (x, padded) in x.chunks_exact(cols).zip(padded.chunks_exact_mut(cols.div_ceil(LANES))) {
-        for (x, padded) in x.chunks(LANES).zip(padded) {
-            padded.0[..x.len()].copy_from_slice(x);
+    let mut padded = Vec::with_capacity(x.len() / cols * cols.div_ceil(LANES));
+    for x in x.chunks_exact(cols) {
+        let (whole, tail) = x.as_chunks();
+        padded.extend(whole.iter().map(|&lanes| Lanes(lanes)));
+        if !tail.is_empty() {
+            let mut last = Lanes::ZERO;
+            last.0[..tail.len()].copy_from_slice(tail);
+            padded.push(last);
         }
     }
     let tasks = parallel::blocks(out, rows, BLOCK_TOKENS, BLOCK_ROWS);
