@@ -7,7 +7,7 @@ use super::{
     four_russians::{self, Indices, Lanes, Partial, Place, Sums, TABLES, TOKENS, Table, WordLanes},
     kernels::{Kernels, compile, compile_lookups},
     layout::{Layout, Line},
-    lookup::{self, ByteLanes, TileSums},
+    lookup::{self, ByteLanes, TileSums, each_tile},
 };
 use crate::{quantize::Chunk, simd::Avx2};
 
@@ -36,6 +36,12 @@ impl ByteLanes for Avx2 {
     fn table(self, table: &[u8; 16]) -> __m256i {
         // Memory: 16 bytes, unaligned.
         on!(self, _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // Memory: a hint does not access it.
+        on!(self, _mm_prefetch::<_MM_HINT_T0>(p.cast()));
     }
 
     #[inline(always)]

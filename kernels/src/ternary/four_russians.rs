@@ -216,13 +216,19 @@ fn add_at<W: WordLanes, const N: usize, const FIRST: bool, const LAST: bool>(
     }
 }
 
-/// The indices of a tile's part of a chunk, of all its passes.
+/// The indices of a tile's part of a chunk, of all its passes. Every `stride`-th line is the tile's.
 #[inline(always)]
-pub(super) fn index(layout: Layout, lines: &[Line], mut write: impl FnMut(Indices)) {
+pub(super) fn index(layout: Layout, lines: &[Line], stride: usize, mut write: impl FnMut(Indices)) {
     let mut all = [[ZERO; TILE_ROWS]; TABLES * PASSES];
+    let mut n: usize = 0;
+    // Not `step_by`, which divides.
+    let mut at = 0;
     match layout {
         Layout::TwoBits => {
-            for (line, index) in lines.iter().zip(&mut all) {
+            for index in &mut all {
+                let Some(line) = lines.get(at) else { break };
+                at += stride;
+                n += 1;
                 for (byte, index) in line.0.iter().zip(index) {
                     // low + 9 high; of high + (high << 3) the compiler would make a product.
                     *index = (byte & 15) + (byte >> 4) + (byte >> 1 & 0x78);
@@ -230,11 +236,16 @@ pub(super) fn index(layout: Layout, lines: &[Line], mut write: impl FnMut(Indice
             }
         }
         Layout::FiveTrits => {
-            for (lines, indices) in lines.as_chunks::<4>().0.iter().zip(all.as_chunks_mut::<5>().0) {
-                let (firsts, [fifth]) = indices.split_at_mut(4) else { unreachable!("five") };
+            for [firsts @ .., fifth] in all.as_chunks_mut::<5>().0 {
+                if at >= lines.len() {
+                    break;
+                }
+                n += 5;
                 *fifth = [0; TILE_ROWS];
                 // The fifth codes are the digits of a number.
-                for ((line, first), place) in lines.iter().zip(firsts).zip([1, 3, 9, 27]) {
+                for (first, place) in firsts.iter_mut().zip([1, 3, 9, 27]) {
+                    let line = &lines[at];
+                    at += stride;
                     for ((byte, first), fifth) in line.0.iter().zip(first).zip(&mut *fifth) {
                         let last;
                         (*first, last) = four_and_one(*byte, place);
@@ -244,7 +255,7 @@ pub(super) fn index(layout: Layout, lines: &[Line], mut write: impl FnMut(Indice
             }
         }
     }
-    for lines in &all.as_chunks::<TABLES>().0[..passes(layout, lines.len())] {
+    for lines in &all.as_chunks::<TABLES>().0[..n.div_ceil(TABLES)] {
         write(transpose(lines));
     }
 }
@@ -317,7 +328,7 @@ mod tests {
             }
             for lines in [&lines[..], &lines[..8]] {
                 let mut seen = 0;
-                index(layout, lines, |indices| {
+                index(layout, lines, 1, |indices| {
                     for (r, row) in codes.chunks(CHUNK_COLS).enumerate() {
                         for (i, byte) in indices[index_of_row(r)].to_le_bytes().into_iter().enumerate() {
                             let columns = columns(layout, seen * TABLES + i);

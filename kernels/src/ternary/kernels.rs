@@ -15,12 +15,13 @@ pub(super) trait Kernels: Copy + Send + Sync {
     /// One token: the tables of a chunk of activations; `tables` may end before the chunk does.
     fn tables(self, layout: Layout, x: &Chunk, tables: &mut [Line]);
 
-    /// One token: adds the sums over a chunk, whose tables are given. `lines` are those of
+    /// One token: adds the sums over a chunk, whose tables are given. `lines` are those of a group of
     /// `sums.len()` tiles.
     fn sums(self, layout: Layout, lines: &[Line], tables: &[Line], sums: &mut [TileSums]);
 
-    /// Many tokens: the indices of a tile's chunk, `out[pass * stride]`.
-    fn index(self, layout: Layout, lines: &[Line], out: &mut [Indices], stride: usize);
+    /// Many tokens: the indices of a tile's chunk, whose lines are every `width`-th of `lines`, into
+    /// `out[pass * stride]`.
+    fn index(self, layout: Layout, lines: &[Line], width: usize, out: &mut [Indices], stride: usize);
 
     /// Many tokens: the tables of a pass, for 16 tokens or all 32.
     fn build(self, half: bool, layout: Layout, pass: usize, x: &Lanes, tables: &mut [Table; TABLES]);
@@ -37,8 +38,8 @@ pub(super) trait Kernels: Copy + Send + Sync {
     );
 }
 
-/// The kernels for one token of a set with [`ByteLanes`](super::lookup::ByteLanes), of which `$tiles`
-/// tiles share the loads of a table.
+/// The kernels for one token of a set with [`ByteLanes`](super::lookup::ByteLanes). `$tiles` tiles share the
+/// loads of a table: 1, 2 or 4.
 macro_rules! compile_lookups {
     ($token:ty, $feature:literal, tiles $tiles:literal) => {
         /// Lines of tables for a line of codes.
@@ -60,30 +61,14 @@ macro_rules! compile_lookups {
         #[inline(never)]
         fn ternary_two_bit_sums(s: $token, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
             const PARTS: usize = <$token as lookup::ByteLanes>::PARTS;
-            lookup::each_tiles::<$tiles>(
-                lines,
-                tables.len(),
-                sums,
-                |tiles, sums| {
-                    lookup::two_bit_sums::<_, $tiles, PARTS>(s, tiles, tables, sums);
-                },
-                |tiles, sums| lookup::two_bit_sums::<_, 1, PARTS>(s, tiles, tables, sums),
-            );
+            each_tile!(lookup::two_bit_sums [PARTS, _], s, tiles $tiles, lines, tables, sums);
         }
 
         #[target_feature(enable = $feature)]
         #[inline(never)]
         fn ternary_five_trit_sums(s: $token, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
             const PARTS: usize = <$token as lookup::ByteLanes>::PARTS;
-            lookup::each_tiles::<$tiles>(
-                lines,
-                tables.len(),
-                sums,
-                |tiles, sums| {
-                    lookup::five_trit_sums::<_, $tiles, PARTS>(s, tiles, tables, sums);
-                },
-                |tiles, sums| lookup::five_trit_sums::<_, 1, PARTS>(s, tiles, tables, sums),
-            );
+            each_tile!(lookup::five_trit_sums [PARTS, _], s, tiles $tiles, lines, tables, sums);
         }
     };
 }
@@ -96,9 +81,9 @@ macro_rules! compile {
     ($token:ty, $(feature $feature:literal,)? half $half:ty, |$t:ident| $to_half:expr) => {
         $(#[target_feature(enable = $feature)])?
         #[inline(never)]
-        fn ternary_index(layout: Layout, lines: &[Line], out: &mut [Indices], stride: usize) {
+        fn ternary_index(layout: Layout, lines: &[Line], width: usize, out: &mut [Indices], stride: usize) {
             let mut out = out.iter_mut().step_by(stride);
-            four_russians::index(layout, lines, |indices| {
+            four_russians::index(layout, lines, width, |indices| {
                 *out.next().expect("one place for each pass") = indices;
             });
         }
@@ -125,8 +110,8 @@ macro_rules! compile {
                 });
             }
 
-            fn index(self, layout: Layout, lines: &[Line], out: &mut [Indices], stride: usize) {
-                compile!(@call $($feature)?, ternary_index(layout, lines, out, stride));
+            fn index(self, layout: Layout, lines: &[Line], width: usize, out: &mut [Indices], stride: usize) {
+                compile!(@call $($feature)?, ternary_index(layout, lines, width, out, stride));
             }
 
             fn build(self, half: bool, layout: Layout, pass: usize, x: &Lanes, tables: &mut [Table; TABLES]) {

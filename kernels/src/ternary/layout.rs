@@ -1,5 +1,7 @@
 //! Where a code lies.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::{Isa, isa::Set, quantize::CHUNK_COLS};
@@ -94,7 +96,12 @@ pub(super) const fn byte_of_row(r: usize) -> usize {
     4 * (r % 16) + r / 16
 }
 
-/// Offsets of the parts of a matrix, in lines: `[chunk][tile][line of the chunk]`.
+/// Tiles whose lines alternate: together they are read as one stream.
+pub(super) const GROUP_TILES: usize = 4;
+/// Rows of a group.
+pub(super) const GROUP_ROWS: usize = GROUP_TILES * TILE_ROWS;
+
+/// Offsets of the parts of a matrix, in lines: `[chunk][group][line of the chunk][tile of the group]`.
 ///
 /// Chunks are outermost, so that the tables of a chunk's activations stay in a first-level cache
 /// while all rows pass by.
@@ -110,6 +117,15 @@ impl Shape {
         self.rows.div_ceil(TILE_ROWS)
     }
 
+    pub(super) fn groups(self) -> usize {
+        self.tiles().div_ceil(GROUP_TILES)
+    }
+
+    /// Tiles of a group: four, but for the last one.
+    pub(super) fn width(self, group: usize) -> usize {
+        GROUP_TILES.min(self.tiles() - group * GROUP_TILES)
+    }
+
     pub(super) fn chunks(self) -> usize {
         self.cols.div_ceil(CHUNK_COLS)
     }
@@ -123,14 +139,19 @@ impl Shape {
         cols.div_ceil(self.layout.codes_per_byte()).next_multiple_of(self.layout.granularity())
     }
 
-    /// The first line of a tile's part of a chunk.
-    pub(super) fn start(self, chunk: usize, tile: usize) -> usize {
-        chunk * self.tiles() * self.layout.chunk_lines() + tile * self.lines(chunk)
+    /// The lines of a group's part of a chunk.
+    pub(super) fn part(self, chunk: usize, group: usize) -> Range<usize> {
+        let before = chunk * self.tiles() * self.layout.chunk_lines();
+        let start = before + group * GROUP_TILES * self.lines(chunk);
+        start..start + self.width(group) * self.lines(chunk)
     }
 
     /// Lines of the matrix.
     pub(super) fn total(self) -> usize {
-        self.start(self.chunks() - 1, self.tiles())
+        match self.groups().checked_sub(1) {
+            Some(last) => self.part(self.chunks() - 1, last).end,
+            None => 0,
+        }
     }
 }
 
@@ -269,16 +290,17 @@ mod tests {
     #[test]
     fn parts_follow_each_other() {
         for layout in Layout::ALL {
-            for cols in [1, 4, 5, 20, 32, 159, 160, 161, 320, 333, 2560] {
-                let shape = Shape { rows: 130, cols, layout };
+            for (rows, cols) in [1, 64, 130, 256, 300, 520].into_iter().zip([1, 20, 159, 161, 333, 2560]) {
+                let shape = Shape { rows, cols, layout };
                 let mut next = 0;
                 for chunk in 0..shape.chunks() {
                     let codes = shape.lines(chunk) * layout.codes_per_byte();
                     assert!(codes >= (cols - chunk * CHUNK_COLS).min(CHUNK_COLS));
                     assert!(codes <= CHUNK_COLS, "activations are padded to whole chunks only");
-                    for tile in 0..3 {
-                        assert_eq!(shape.start(chunk, tile), next);
-                        next += shape.lines(chunk);
+                    for group in 0..shape.groups() {
+                        let part = shape.part(chunk, group);
+                        assert_eq!(part.start, next);
+                        next = part.end;
                     }
                 }
                 assert_eq!(shape.total(), next);

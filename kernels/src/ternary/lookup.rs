@@ -23,7 +23,7 @@
 //!
 //! The 16-bit sums are widened to 32 bits once per chunk.
 
-use std::{array, hint::black_box};
+use std::hint::black_box;
 
 use super::layout::{Line, five_trits, two_bits};
 use crate::quantize::Chunk;
@@ -40,6 +40,8 @@ pub(super) trait ByteLanes: Copy {
     fn load(self, line: &Line, part: usize) -> Self::V;
     /// 16 bytes, repeated over the register.
     fn table(self, table: &[u8; 16]) -> Self::V;
+    /// A hint that the memory at `p`, which may be any address, will be read.
+    fn prefetch(self, _p: *const u8) {}
     fn splat(self, byte: u8) -> Self::V;
     fn and(self, a: Self::V, b: Self::V) -> Self::V;
     /// Wraps around.
@@ -64,11 +66,13 @@ pub(super) trait ByteLanes: Copy {
 /// One sum for each row of a tile.
 pub(super) type TileSums = [i32; 64];
 
-/// The sums of one token over a chunk, for `TILES` tiles. `tables` has one line per line of codes.
+/// The sums of one token over a chunk, for `TILES` of the `WIDTH` tiles of a group from `first` on. `tables`
+/// has one line per line of codes.
 #[inline(always)]
-pub(super) fn two_bit_sums<S: ByteLanes, const TILES: usize, const PARTS: usize>(
+pub(super) fn two_bit_sums<const WIDTH: usize, const TILES: usize, const PARTS: usize, S: ByteLanes>(
     s: S,
-    tiles: [&[Line]; TILES],
+    lines: &[[Line; WIDTH]],
+    first: usize,
     tables: &[Line],
     sums: &mut [TileSums; TILES],
 ) {
@@ -76,20 +80,21 @@ pub(super) fn two_bit_sums<S: ByteLanes, const TILES: usize, const PARTS: usize>
     let bias = (tables.len() as i16) << 9; // two pairs a line, 256 each
     let mut words = [[[s.splat_words(bias.wrapping_neg()); 2]; PARTS]; TILES];
     let mut high = [[zero; PARTS]; TILES];
-    let mut rest = Lines { tables, tiles };
-    while let Some(lines) = rest.next(4) {
+    let mut rest = Rest { tables, lines };
+    while let Some((tables, lines)) = rest.next(4) {
         let mut low = [[zero; PARTS]; TILES];
-        for k in 0..lines.tables.len() {
-            let [low0, high0, low1, high1] = four_tables(s, &lines.tables[k]);
-            for t in 0..TILES {
+        for (table, line) in tables.iter().zip(lines) {
+            prefetch(s, first, line);
+            let [low0, high0, low1, high1] = four_tables(s, table);
+            for (t, codes) in line[first..first + TILES].iter().enumerate() {
                 for part in 0..PARTS {
-                    let codes = s.load(&lines.tiles[t][k], part);
-                    let first = s.and(codes, nibble);
-                    low[t][part] = s.add(low[t][part], s.lookup(low0, first));
-                    high[t][part] = s.add(high[t][part], s.lookup(high0, first));
-                    let second = s.and(s.shift_right::<4>(codes), nibble);
-                    low[t][part] = s.add(low[t][part], s.lookup(low1, second));
-                    high[t][part] = s.add(high[t][part], s.lookup(high1, second));
+                    let codes = s.load(codes, part);
+                    let pair = s.and(codes, nibble);
+                    low[t][part] = s.add(low[t][part], s.lookup(low0, pair));
+                    high[t][part] = s.add(high[t][part], s.lookup(high0, pair));
+                    let pair = s.and(s.shift_right::<4>(codes), nibble);
+                    low[t][part] = s.add(low[t][part], s.lookup(low1, pair));
+                    high[t][part] = s.add(high[t][part], s.lookup(high1, pair));
                 }
             }
         }
@@ -115,11 +120,12 @@ pub(super) fn two_bit_sums<S: ByteLanes, const TILES: usize, const PARTS: usize>
     }
 }
 
-/// The sums of one token over a chunk, for `TILES` tiles. `tables` has one line per line of codes.
+/// As [`two_bit_sums`].
 #[inline(always)]
-pub(super) fn five_trit_sums<S: ByteLanes, const TILES: usize, const PARTS: usize>(
+pub(super) fn five_trit_sums<const WIDTH: usize, const TILES: usize, const PARTS: usize, S: ByteLanes>(
     s: S,
-    tiles: [&[Line]; TILES],
+    lines: &[[Line; WIDTH]],
+    first: usize,
     tables: &[Line],
     sums: &mut [TileSums; TILES],
 ) {
@@ -127,15 +133,16 @@ pub(super) fn five_trit_sums<S: ByteLanes, const TILES: usize, const PARTS: usiz
     let (nibble, magnitude) = (s.splat(15), s.splat(0x7f));
     let below_last = s.splat(five_trits::LAST_PAIR - 1);
     let mut words = [[[zero; 2]; PARTS]; TILES];
-    let mut rest = Lines { tables, tiles };
-    while let Some(lines) = rest.next(4) {
+    let mut rest = Rest { tables, lines };
+    while let Some((tables, lines)) = rest.next(4) {
         let mut low = [[zero; PARTS]; TILES];
         let mut high = [[zero; PARTS]; TILES];
-        for k in 0..lines.tables.len() {
-            let [low_f, high_f, low_g, high_g] = four_tables(s, &lines.tables[k]);
-            for t in 0..TILES {
+        for (table, line) in tables.iter().zip(lines) {
+            prefetch(s, first, line);
+            let [low_f, high_f, low_g, high_g] = four_tables(s, table);
+            for (t, codes) in line[first..first + TILES].iter().enumerate() {
                 for part in 0..PARTS {
-                    let codes = s.load(&lines.tiles[t][k], part);
+                    let codes = s.load(codes, part);
                     let index = s.and(codes, magnitude);
                     let high_bits = s.and(s.shift_right::<3>(index), nibble);
                     let f = s.select_above(index, below_last, s.and(codes, nibble), high_bits);
@@ -161,53 +168,64 @@ pub(super) fn five_trit_sums<S: ByteLanes, const TILES: usize, const PARTS: usiz
     }
 }
 
-/// Lines of codes of several tiles, and of their tables.
-#[derive(Clone, Copy)]
-struct Lines<'a, const TILES: usize> {
+/// Lines of a group and of their tables.
+struct Rest<'a, const WIDTH: usize> {
     tables: &'a [Line],
-    tiles: [&'a [Line]; TILES],
+    lines: &'a [[Line; WIDTH]],
 }
 
-impl<const TILES: usize> Lines<'_, TILES> {
+impl<'a, const WIDTH: usize> Rest<'a, WIDTH> {
     /// Splits off the first `n` lines, or what is left; None at the end.
     ///
     /// Their number is not a constant to the compiler: a loop over them that it unrolls has more values
     /// alive at once than AVX2 has registers.
     #[inline(always)]
-    fn next(&mut self, n: usize) -> Option<Self> {
-        let mut first = *self;
+    fn next(&mut self, n: usize) -> Option<(&'a [Line], &'a [[Line; WIDTH]])> {
         let n = n.min(self.tables.len());
-        (first.tables, self.tables) = self.tables.split_at(n);
-        for (first, rest) in first.tiles.iter_mut().zip(&mut self.tiles) {
-            (*first, *rest) = rest.split_at(n);
-        }
-        (n > 0).then_some(first)
+        let (tables, lines);
+        (tables, self.tables) = self.tables.split_at(n);
+        (lines, self.lines) = self.lines.split_at(n);
+        (n > 0).then_some((tables, lines))
     }
 }
 
-/// `many` for every `TILES` tiles of `n` lines each, `one` for those that are left.
+/// Lines that are asked for before they are needed: 8 kB ahead, whatever they then are. A group is read by
+/// several calls if its tiles do not fit the registers; the first one asks.
 #[inline(always)]
-pub(super) fn each_tiles<const TILES: usize>(
-    mut lines: &[Line],
-    n: usize,
-    sums: &mut [TileSums],
-    many: impl Fn([&[Line]; TILES], &mut [TileSums; TILES]),
-    one: impl Fn([&[Line]; 1], &mut [TileSums; 1]),
-) {
-    let (groups, rest) = sums.as_chunks_mut();
-    for sums in groups {
-        let mut tiles = [lines; TILES];
-        for tile in &mut tiles {
-            (*tile, lines) = lines.split_at(n);
+pub(super) fn prefetch<S: ByteLanes, const WIDTH: usize>(s: S, first: usize, line: &[Line; WIDTH]) {
+    if first == 0 {
+        for line in line {
+            s.prefetch(line.0.as_ptr().wrapping_add(AHEAD));
         }
-        many(tiles, sums);
-    }
-    for sums in rest {
-        let tile;
-        (tile, lines) = lines.split_at(n);
-        one([tile], array::from_mut(sums));
     }
 }
+
+/// Bytes between a line and the one that is asked for.
+const AHEAD: usize = 8 << 10;
+
+/// Calls `$sums::<WIDTH, TILES, ..>` for all tiles of a group, which has one sum each: `$tiles` at a time if
+/// the group is whole, else one by one.
+macro_rules! each_tile {
+    ($($sums:ident)::+ [$($generic:tt),*], $s:expr, tiles $tiles:literal, $lines:expr, $tables:expr, $out:expr) => {
+        match $out.len() {
+            4 => {
+                for (i, out) in $out.as_chunks_mut::<$tiles>().0.iter_mut().enumerate() {
+                    let lines = $lines.as_chunks().0;
+                    $($sums)::+::<4, $tiles, $($generic),*>($s, lines, $tiles * i, $tables, out);
+                }
+            }
+            3 => each_tile!(@one 3, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
+            2 => each_tile!(@one 2, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
+            _ => each_tile!(@one 1, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
+        }
+    };
+    (@one $width:literal, $($sums:ident)::+ [$($generic:tt),*], $s:expr, $lines:expr, $tables:expr, $out:expr) => {
+        for (i, out) in $out.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+            $($sums)::+::<$width, 1, $($generic),*>($s, $lines.as_chunks().0, i, $tables, out);
+        }
+    };
+}
+pub(super) use each_tile;
 
 /// The four tables of a line.
 #[inline(always)]

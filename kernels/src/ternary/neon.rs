@@ -7,7 +7,7 @@ use super::{
     four_russians::{self, Indices, Lanes, Partial, Place, Sums, TABLES, TOKENS, Table, WordLanes},
     kernels::{Kernels, compile, compile_lookups},
     layout::{Layout, Line},
-    lookup::{self, ByteLanes, TileSums},
+    lookup::{self, ByteLanes, TileSums, each_tile},
 };
 use crate::{quantize::Chunk, simd::Neon};
 

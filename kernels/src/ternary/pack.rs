@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{
     MAX_COLS,
-    layout::{Layout, Line, Shape, TILE_ROWS, byte_of_row, five_trits, two_bits},
+    layout::{GROUP_ROWS, Layout, Line, Shape, TILE_ROWS, byte_of_row, five_trits, two_bits},
 };
 use crate::{
     disjoint::Disjoint,
@@ -76,8 +76,8 @@ pub enum PackedError {
 
 /// `codes` `[rows, cols]`.
 pub(super) fn from_codes(shape: Shape, codes: &[i8]) -> Vec<Line> {
-    fill(shape, |tile, write| {
-        let rows = codes.chunks_exact(shape.cols).skip(tile * TILE_ROWS).take(TILE_ROWS);
+    fill(shape, |group, write| {
+        let rows = codes.chunks_exact(shape.cols).skip(group * GROUP_ROWS).take(GROUP_ROWS);
         for (r, codes) in rows.enumerate() {
             write(r, codes);
         }
@@ -96,68 +96,73 @@ pub(super) fn from_hf(shape: Shape, bytes: &[u8]) -> Result<Vec<Line>, PackedErr
         return Err(PackedError::Length { rows, cols, found: bytes.len() });
     }
     let packed_rows = rows / hf::QUARTERS;
-    let (lines, _) = fill(shape, |tile, write| {
+    let (lines, _) = fill(shape, |group, write| {
         let mut codes = vec![0; cols];
-        for row in tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS) {
+        for row in group * GROUP_ROWS..rows.min((group + 1) * GROUP_ROWS) {
             let packed = row % packed_rows;
             hf::unpack_row(&bytes[packed * cols..(packed + 1) * cols], row / packed_rows, &mut codes)
                 .map_err(|invalid| PackedError::Invalid { row, invalid })?;
-            write(row % TILE_ROWS, &codes);
+            write(row % GROUP_ROWS, &codes);
         }
         Ok(())
     })?;
     Ok(lines)
 }
 
-/// A matrix of which `tile(i, write)` writes the rows of tile `i` by `write(row in the tile, codes)`.
-/// The result of every tile comes back in their order, or the first error.
+/// A matrix of which `group(i, write)` writes the rows of group `i` by `write(row in the group, codes)`.
+/// The result of every group comes back in their order, or the first error.
 fn fill<T: Send, E: Send>(
     shape: Shape,
-    tile: impl Fn(usize, &mut dyn FnMut(usize, &[i8])) -> Result<T, E> + Sync,
+    group: impl Fn(usize, &mut dyn FnMut(usize, &[i8])) -> Result<T, E> + Sync,
 ) -> Result<(Vec<Line>, Vec<T>), E> {
     let mut lines = vec![shape.layout.zero(); shape.total()];
     let parts = Disjoint::new(&mut lines);
-    let results = (0..shape.tiles())
+    let results = (0..shape.groups())
         .into_par_iter()
-        .map(|t| tile(t, &mut |r, codes| write_row(shape, &parts, t, r, codes)))
+        .map(|g| group(g, &mut |r, codes| write_row(shape, &parts, g, r, codes)))
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Result<_, _>>()?;
     Ok((lines, results))
 }
 
-/// Called for a tile by one thread only.
-fn write_row(shape: Shape, lines: &Disjoint<Line>, tile: usize, r: usize, codes: &[i8]) {
-    let at = byte_of_row(r);
+/// Called for a group by one thread only.
+fn write_row(shape: Shape, lines: &Disjoint<Line>, group: usize, r: usize, codes: &[i8]) {
+    let (width, at) = (shape.width(group), byte_of_row(r % TILE_ROWS));
     for (chunk, codes) in codes.chunks(CHUNK_COLS).enumerate() {
-        let start = shape.start(chunk, tile);
-        // SAFETY: a tile's lines, which only this thread has, and only here.
-        let lines = unsafe { lines.part(start..start + shape.lines(chunk)) };
+        // SAFETY: a group's lines, which only this thread has, and only here.
+        let lines = unsafe { lines.part(shape.part(chunk, group)) };
+        let bytes = lines[r / TILE_ROWS..].iter_mut().step_by(width).map(|line| &mut line.0[at]);
         match shape.layout {
-            Layout::TwoBits => write(lines, at, codes, two_bits::encode),
-            Layout::FiveTrits => write(lines, at, codes, five_trits::encode),
+            Layout::TwoBits => write(bytes, codes, two_bits::encode),
+            Layout::FiveTrits => write(bytes, codes, five_trits::encode),
         }
     }
 }
 
 #[inline]
-fn write<const N: usize>(lines: &mut [Line], at: usize, codes: &[i8], encode: impl Fn([i8; N]) -> u8) {
+fn write<'a, const N: usize>(
+    mut bytes: impl Iterator<Item = &'a mut u8>,
+    codes: &[i8],
+    encode: impl Fn([i8; N]) -> u8,
+) {
     let (whole, tail) = codes.as_chunks::<N>();
-    for (line, codes) in lines.iter_mut().zip(whole) {
-        line.0[at] = encode(*codes);
+    for (codes, byte) in whole.iter().zip(&mut bytes) {
+        *byte = encode(*codes);
     }
-    if !tail.is_empty() {
+    if let Some(byte) = bytes.next().filter(|_| !tail.is_empty()) {
         let mut padded = [0; N];
         padded[..tail.len()].copy_from_slice(tail);
-        lines[whole.len()].0[at] = encode(padded);
+        *byte = encode(padded);
     }
 }
 
 pub(super) fn read_row(shape: Shape, lines: &[Line], row: usize, codes: &mut [i8]) {
-    let at = byte_of_row(row % TILE_ROWS);
+    let (group, r) = (row / GROUP_ROWS, row % GROUP_ROWS);
+    let at = byte_of_row(r % TILE_ROWS);
     for (chunk, codes) in codes.chunks_mut(CHUNK_COLS).enumerate() {
-        let start = shape.start(chunk, row / TILE_ROWS);
-        for (line, codes) in lines[start..].iter().zip(codes.chunks_mut(shape.layout.codes_per_byte())) {
+        let lines = lines[shape.part(chunk, group)][r / TILE_ROWS..].iter().step_by(shape.width(group));
+        for (line, codes) in lines.zip(codes.chunks_mut(shape.layout.codes_per_byte())) {
             codes.copy_from_slice(&shape.layout.decode(line.0[at])[..codes.len()]);
         }
     }
@@ -195,9 +200,9 @@ pub(super) fn from_packed(
     if rows.checked_mul(row_bytes) != Some(bytes.len()) {
         return Err(PackedError::Length { rows, cols, found: bytes.len() });
     }
-    let (lines, found) = fill(shape, |tile, write| {
-        let rows = bytes.chunks(TILE_ROWS * row_bytes).nth(tile).unwrap_or_default();
-        repack_tile(format, cols, tile * TILE_ROWS, rows, write)
+    let (lines, found) = fill(shape, |group, write| {
+        let rows = bytes.chunks(GROUP_ROWS * row_bytes).nth(group).unwrap_or_default();
+        repack_group(format, cols, group * GROUP_ROWS, rows, write)
     })?;
     let mut first: Option<Found> = None;
     for found in found.into_iter().flatten() {
@@ -217,8 +222,8 @@ pub(super) fn from_packed(
     Ok((lines, scale))
 }
 
-/// Repacks the rows of one tile, of which the first is `first_row`.
-fn repack_tile(
+/// Repacks the rows of one group, of which the first is `first_row`.
+fn repack_group(
     format: TernaryFormat,
     cols: usize,
     first_row: usize,

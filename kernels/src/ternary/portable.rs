@@ -63,23 +63,20 @@ fn ternary_five_trit_sums(_: Portable, lines: &[Line], tables: &[Line], sums: &m
 #[inline(always)]
 fn byte_sums(lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
     let tables: &[ByteTable] = bytemuck::cast_slice(tables);
-    lookup::each_tiles::<1>(
-        lines,
-        tables.len(),
-        sums,
-        |[lines], [sums]| {
-            let mut by_byte = [0; TILE_ROWS];
-            for (line, ByteTable(table)) in lines.iter().zip(tables) {
-                for (sum, &codes) in by_byte.iter_mut().zip(&line.0) {
-                    *sum += i32::from(table[usize::from(codes)]);
-                }
+    let width = sums.len();
+    for (t, sums) in sums.iter_mut().enumerate() {
+        let mut by_byte = [0; TILE_ROWS];
+        let mut at = t;
+        for ByteTable(table) in tables {
+            for (sum, &codes) in by_byte.iter_mut().zip(&lines[at].0) {
+                *sum += i32::from(table[usize::from(codes)]);
             }
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum += by_byte[byte_of_row(r)];
-            }
-        },
-        |_, _| unreachable!("one tile at a time leaves none"),
-    );
+            at += width;
+        }
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum += by_byte[byte_of_row(r)];
+        }
+    }
 }
 
 impl WordLanes for Portable {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{
     four_russians::{self, Lanes, Place, TABLES, TOKENS, Table},
     kernels::Kernels,
-    layout::{Line, Shape, TILE_ROWS},
+    layout::{GROUP_ROWS, GROUP_TILES, Line, Shape, TILE_ROWS},
     scratch::{self, some},
 };
 use crate::{
@@ -22,17 +22,18 @@ const MIN_TOKENS: usize = 9;
 /// Weights times tokens below which threads cost more than they save.
 const WORTH_THREADS: usize = 1 << 20;
 
-/// Tiles of a task for one token: with wide rows some 100 kB of codes.
-const TASK_TILES: usize = 4;
+/// Groups of tiles of a task for one token: a chunk of them is one stream of some 20 kB, which is long
+/// enough for the prefetchers.
+const TASK_GROUPS: usize = 2;
 
-/// Tiles that share a table, at most: 2048 rows, of which 128 kB of 16-bit sums stay in a second-level
-/// cache. Building it takes as long as adding for about 100 rows.
-const MAX_PART: usize = 32;
-/// Tiles that share a table at least, if there are so many.
-const MIN_PART: usize = 8;
+/// Groups of tiles that share a table, at most: 2048 rows, of which 128 kB of 16-bit sums stay in a
+/// second-level cache. Building it takes as long as adding for about 100 rows.
+const MAX_PART: usize = 8;
+/// Groups of tiles that share a table at least, if there are so many.
+const MIN_PART: usize = 2;
 
 /// Groups of 32 tokens that share the indices of a task's rows.
-const GROUPS: usize = 4;
+const TOKEN_GROUPS: usize = 4;
 
 /// One ternary matrix and its inputs.
 pub(super) struct Product<'a, K> {
@@ -91,16 +92,16 @@ impl<K: Kernels> Product<'_, K> {
                     kernels.tables(shape.layout, &self.x.chunks(tokens.start + t)[chunk], tables);
                 });
             }
-            self.tasks(tokens.len(), shape.tiles().div_ceil(TASK_TILES), |i| {
-                let tiles = i * TASK_TILES..shape.tiles().min((i + 1) * TASK_TILES);
-                self.few_of_rows(tiles, tokens.clone(), tables, token_lines, out, finish);
+            self.tasks(tokens.len(), shape.groups().div_ceil(TASK_GROUPS), |i| {
+                let groups = i * TASK_GROUPS..shape.groups().min((i + 1) * TASK_GROUPS);
+                self.few_of_rows(groups, tokens.clone(), tables, token_lines, out, finish);
             });
         });
     }
 
     fn few_of_rows<T: Send, F: Fn(i32) -> T>(
         &self,
-        tiles: Range<usize>,
+        groups: Range<usize>,
         tokens: Range<usize>,
         tables: &[Line],
         token_lines: usize,
@@ -109,21 +110,23 @@ impl<K: Kernels> Product<'_, K> {
     ) {
         let Self { kernels, shape, .. } = *self;
         let table_lines = kernels.table_lines(shape.layout);
+        let row = groups.start * GROUP_ROWS;
+        let n = shape.rows.min(groups.end * GROUP_ROWS) - row;
+        let tiles = n.div_ceil(TILE_ROWS);
         scratch::with(|scratch| {
-            let sums = some(&mut scratch.tile_sums, tokens.len() * tiles.len(), [0; TILE_ROWS]);
+            let sums = some(&mut scratch.tile_sums, tokens.len() * tiles, [0; TILE_ROWS]);
             sums.as_flattened_mut().fill(0);
             for chunk in 0..shape.chunks() {
-                let lines = self.part(chunk, tiles.clone());
                 let start = chunk * table_lines * shape.layout.chunk_lines();
                 let tables = tables.chunks_exact(token_lines);
-                for (sums, tables) in sums.chunks_exact_mut(tiles.len()).zip(tables) {
+                for (sums, tables) in sums.chunks_exact_mut(tiles).zip(tables) {
                     let tables = &tables[start..start + table_lines * shape.lines(chunk)];
-                    kernels.sums(shape.layout, lines, tables, sums);
+                    for (group, sums) in groups.clone().zip(sums.chunks_mut(GROUP_TILES)) {
+                        kernels.sums(shape.layout, &self.lines[shape.part(chunk, group)], tables, sums);
+                    }
                 }
             }
-            let row = tiles.start * TILE_ROWS;
-            let n = shape.rows.min(tiles.end * TILE_ROWS) - row;
-            for (token, sums) in tokens.zip(sums.chunks_exact(tiles.len())) {
+            for (token, sums) in tokens.zip(sums.chunks_exact(tiles)) {
                 let start = token * shape.rows + row;
                 // SAFETY: each task has its own rows.
                 write(unsafe { out.part(start..start + n) }, sums.as_flattened(), finish(token));
@@ -156,40 +159,42 @@ impl<K: Kernels> Product<'_, K> {
                     }
                 });
             }
-            let part = self.rows_of_part(groups);
-            let parts = shape.tiles().div_ceil(part);
-            self.tasks(tokens.len(), groups.div_ceil(GROUPS) * parts, |i| {
-                let tiles = i % parts * part..shape.tiles().min((i % parts + 1) * part);
-                let first = i / parts * GROUPS;
+            let part = self.part_of_rows(groups);
+            let parts = shape.groups().div_ceil(part);
+            self.tasks(tokens.len(), groups.div_ceil(TOKEN_GROUPS) * parts, |i| {
+                let rows = i % parts * part..shape.groups().min((i % parts + 1) * part);
+                let first = i / parts * TOKEN_GROUPS;
                 let lanes = &lanes[first * shape.chunks()..];
                 let start = tokens.start + first * TOKENS;
-                self.many_of_rows(tiles, start..tokens.end.min(start + GROUPS * TOKENS), lanes, out, finish);
+                let tokens = start..tokens.end.min(start + TOKEN_GROUPS * TOKENS);
+                self.many_of_rows(rows, tokens, lanes, out, finish);
             });
         });
     }
 
-    /// Tiles of a part of the rows, so that tables are shared widely and all threads have as much to do.
-    fn rows_of_part(&self, groups: usize) -> usize {
-        let tiles = self.shape.tiles();
+    /// Groups of tiles that share tables, so that many do and all threads have as much to do.
+    fn part_of_rows(&self, token_groups: usize) -> usize {
+        let groups = self.shape.groups();
         let threads = rayon::current_num_threads();
-        let tasks = groups.div_ceil(GROUPS);
+        let tasks = token_groups.div_ceil(TOKEN_GROUPS);
         // Parts such that all tasks together are a multiple of the threads, if that leaves them large.
-        let parts = tiles.div_ceil(MAX_PART);
+        let parts = groups.div_ceil(MAX_PART);
         let even = (parts..parts + threads).find(|parts| (parts * tasks).is_multiple_of(threads));
-        let parts = even.unwrap_or(parts).min(tiles.div_ceil(MIN_PART));
-        tiles.div_ceil(parts)
+        let parts = even.unwrap_or(parts).min(groups.div_ceil(MIN_PART));
+        groups.div_ceil(parts)
     }
 
     /// Up to four groups of tokens, whose `lanes` are `[group, chunk]`.
     fn many_of_rows<T: Send, F: Fn(i32) -> T>(
         &self,
-        tiles: Range<usize>,
+        rows: Range<usize>,
         tokens: Range<usize>,
         lanes: &[Lanes],
         out: &Disjoint<T>,
         finish: &(impl Fn(usize) -> F + Sync),
     ) {
         let Self { kernels, shape, .. } = *self;
+        let tiles = rows.start * GROUP_TILES..shape.tiles().min(rows.end * GROUP_TILES);
         let n = tiles.len();
         scratch::with(|scratch| {
             let groups = tokens.len().div_ceil(TOKENS);
@@ -201,9 +206,13 @@ impl<K: Kernels> Product<'_, K> {
                 some(&mut scratch.tables, TABLES, Table::EMPTY).try_into().expect("as many as asked for");
             for chunk in 0..shape.chunks() {
                 let passes = four_russians::passes(shape.layout, shape.lines(chunk));
-                for (t, lines) in self.part(chunk, tiles.clone()).chunks_exact(shape.lines(chunk)).enumerate()
-                {
-                    kernels.index(shape.layout, lines, &mut indices[t..], n);
+                for group in rows.clone() {
+                    let lines = &self.lines[shape.part(chunk, group)];
+                    let width = shape.width(group);
+                    for t in 0..width {
+                        let at = (group - rows.start) * GROUP_TILES + t;
+                        kernels.index(shape.layout, &lines[t..], width, &mut indices[at..], n);
+                    }
                 }
                 for (g, (sums, lanes)) in
                     sums.chunks_exact_mut(n).zip(lanes.chunks_exact(shape.chunks())).enumerate()
@@ -235,11 +244,6 @@ impl<K: Kernels> Product<'_, K> {
                 }
             }
         });
-    }
-
-    /// The lines of a chunk that belong to consecutive tiles.
-    fn part(&self, chunk: usize, tiles: Range<usize>) -> &[Line] {
-        &self.lines[self.shape.start(chunk, tiles.start)..self.shape.start(chunk, tiles.end)]
     }
 }
 

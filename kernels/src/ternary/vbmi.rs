@@ -15,7 +15,7 @@ use super::{
     four_russians::{Indices, Lanes, Partial, Place, Sums, TABLES, Table},
     kernels::Kernels,
     layout::{Layout, Line, five_trits},
-    lookup::{self, ByteLanes, TileSums},
+    lookup::{self, ByteLanes, TileSums, each_tile},
 };
 use crate::{quantize::Chunk, simd::Avx512};
 
@@ -27,8 +27,6 @@ pub(super) struct Vbmi(Avx512);
 const TABLE_LINES: usize = 4;
 /// Lines of codes that are added up in bytes, at most.
 const GROUP: usize = 6;
-/// Tiles that share the loads of a table.
-const TILES: usize = 4;
 
 impl Vbmi {
     pub(super) fn detect(avx512: Avx512) -> Option<Self> {
@@ -95,75 +93,54 @@ fn ternary_five_trit_tables(s: Avx512, x: &Chunk, tables: &mut [Line]) {
 #[inline(never)]
 fn ternary_five_trit_sums(s: Avx512, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
     let tables = tables.as_chunks::<TABLE_LINES>().0;
-    lookup::each_tiles::<TILES>(
-        lines,
-        tables.len(),
-        sums,
-        |tiles, sums| five_trit_sums(s, tiles, tables, sums),
-        |tiles, sums| five_trit_sums(s, tiles, tables, sums),
-    );
+    each_tile!(five_trit_sums [], s, tiles 4, lines, tables, sums);
 }
 
+/// As [`lookup::five_trit_sums`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn five_trit_sums<const TILES: usize>(
+fn five_trit_sums<const WIDTH: usize, const TILES: usize>(
     s: Avx512,
-    tiles: [&[Line]; TILES],
-    tables: &[[Line; TABLE_LINES]],
+    mut lines: &[[Line; WIDTH]],
+    first: usize,
+    mut tables: &[[Line; TABLE_LINES]],
     sums: &mut [TileSums; TILES],
 ) {
     let mut words = [[_mm512_setzero_si512(); 2]; TILES];
-    let mut rest = (tables, tiles);
-    while let Some((tables, lines)) = next::<TILES, GROUP>(&mut rest) {
-        add_lines(s, lines, tables, &mut words);
+    while let Some((now, rest)) = tables.split_first_chunk::<GROUP>() {
+        let now_lines;
+        (now_lines, lines) = lines.split_first_chunk().expect("as many lines as tables");
+        add_lines(s, now_lines, first, now, &mut words);
+        tables = rest;
     }
     // A chunk has an even number of lines, and so is what groups of six leave.
-    while let Some((tables, lines)) = next::<TILES, 2>(&mut rest) {
-        add_lines(s, lines, tables, &mut words);
+    for (tables, lines) in tables.as_chunks::<2>().0.iter().zip(lines.as_chunks().0) {
+        add_lines(s, lines, first, tables, &mut words);
     }
     for (words, sums) in words.into_iter().zip(sums) {
         s.flush(words, 0, sums);
     }
 }
 
-/// The tables of `N` lines, and these lines of each tile.
-type Group<'a, const TILES: usize, const N: usize> = (&'a [[Line; TABLE_LINES]; N], [&'a [Line; N]; TILES]);
-
-/// Splits off the first `N` lines.
-///
-/// Neither division, of which the compiler makes a product, nor closures given to `array::map`, which are
-/// not inlined where a feature is switched on.
-#[inline(always)]
-fn next<'a, const TILES: usize, const N: usize>(
-    (tables, tiles): &mut (&'a [[Line; TABLE_LINES]], [&'a [Line]; TILES]),
-) -> Option<Group<'a, TILES, N>> {
-    let first;
-    (first, *tables) = tables.split_first_chunk()?;
-    let mut lines = [&[Line([0; 64]); N]; TILES];
-    for (lines, tile) in lines.iter_mut().zip(tiles) {
-        (*lines, *tile) = tile.split_first_chunk()?;
-    }
-    Some((first, lines))
-}
-
 /// Adds the sums of up to six lines to the words of each tile.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-fn add_lines<const TILES: usize, const N: usize>(
+fn add_lines<const WIDTH: usize, const TILES: usize, const N: usize>(
     s: Avx512,
-    tiles: [&[Line; N]; TILES],
+    lines: &[[Line; WIDTH]; N],
+    first: usize,
     tables: &[[Line; TABLE_LINES]; N],
     words: &mut [[__m512i; 2]; TILES],
 ) {
     let zero = _mm512_setzero_si512();
     let mut low = [zero; TILES];
     let mut high = [zero; TILES];
-    for k in 0..N {
-        let [low0, low1, high0, high1] = &tables[k];
+    for ([low0, low1, high0, high1], line) in tables.iter().zip(lines) {
+        lookup::prefetch(s, first, line);
         let (low0, low1) = (ByteLanes::load(s, low0, 0), ByteLanes::load(s, low1, 0));
         let (high0, high1) = (ByteLanes::load(s, high0, 0), ByteLanes::load(s, high1, 0));
-        for t in 0..TILES {
-            let codes = ByteLanes::load(s, &tiles[t][k], 0);
+        for (t, codes) in line[first..first + TILES].iter().enumerate() {
+            let codes = ByteLanes::load(s, codes, 0);
             let negative = _mm512_movepi8_mask(codes);
             // The permutation takes the low seven bits of an index.
             let sum = _mm512_permutex2var_epi8(low0, codes, low1);
@@ -202,8 +179,8 @@ impl Kernels for Vbmi {
         }
     }
 
-    fn index(self, layout: Layout, lines: &[Line], out: &mut [Indices], stride: usize) {
-        self.0.index(layout, lines, out, stride);
+    fn index(self, layout: Layout, lines: &[Line], width: usize, out: &mut [Indices], stride: usize) {
+        self.0.index(layout, lines, width, out, stride);
     }
 
     fn build(self, half: bool, layout: Layout, pass: usize, x: &Lanes, tables: &mut [Table; TABLES]) {
