@@ -204,7 +204,8 @@ pub(super) fn prefetch<S: ByteLanes, const WIDTH: usize>(s: S, first: usize, lin
 const AHEAD: usize = 8 << 10;
 
 /// Calls `$sums::<WIDTH, TILES, ..>` for all tiles of a group, which has one sum each: `$tiles` at a time if
-/// the group is whole, else one by one.
+/// the group is whole, else one by one. Widths are powers of two: otherwise the compiler would divide by
+/// multiplying.
 macro_rules! each_tile {
     ($($sums:ident)::+ [$($generic:tt),*], $s:expr, tiles $tiles:literal, $lines:expr, $tables:expr, $out:expr) => {
         match $out.len() {
@@ -214,7 +215,6 @@ macro_rules! each_tile {
                     $($sums)::+::<4, $tiles, $($generic),*>($s, lines, $tiles * i, $tables, out);
                 }
             }
-            3 => each_tile!(@one 3, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
             2 => each_tile!(@one 2, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
             _ => each_tile!(@one 1, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
         }

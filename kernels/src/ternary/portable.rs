@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{
     four_russians::{self, Indices, Lanes, Partial, Place, Sums, TABLES, TOKENS, Table, WordLanes},
     kernels::{Kernels, compile},
-    layout::{Layout, Line, TILE_ROWS, byte_of_row},
+    layout::{GROUP_TILES, Layout, Line, TILE_ROWS, byte_of_row},
     lookup::{self, TileSums},
 };
 use crate::{quantize::Chunk, simd::Portable};
@@ -63,16 +63,17 @@ fn ternary_five_trit_sums(_: Portable, lines: &[Line], tables: &[Line], sums: &m
 #[inline(always)]
 fn byte_sums(lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
     let tables: &[ByteTable] = bytemuck::cast_slice(tables);
-    let width = sums.len();
-    for (t, sums) in sums.iter_mut().enumerate() {
-        let mut by_byte = [0; TILE_ROWS];
-        let mut at = t;
-        for ByteTable(table) in tables {
-            for (sum, &codes) in by_byte.iter_mut().zip(&lines[at].0) {
+    let mut by_byte = [[0; TILE_ROWS]; GROUP_TILES];
+    let by_byte = &mut by_byte[..sums.len()];
+    let mut lines = lines.iter();
+    for ByteTable(table) in tables {
+        for (sums, line) in by_byte.iter_mut().zip(&mut lines) {
+            for (sum, &codes) in sums.iter_mut().zip(&line.0) {
                 *sum += i32::from(table[usize::from(codes)]);
             }
-            at += width;
         }
+    }
+    for (sums, by_byte) in sums.iter_mut().zip(by_byte) {
         for (r, sum) in sums.iter_mut().enumerate() {
             *sum += by_byte[byte_of_row(r)];
         }

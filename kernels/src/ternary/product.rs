@@ -22,10 +22,6 @@ const MIN_TOKENS: usize = 9;
 /// Weights times tokens below which threads cost more than they save.
 const WORTH_THREADS: usize = 1 << 20;
 
-/// Groups of tiles of a task for one token: a chunk of them is one stream of some 20 kB, which is long
-/// enough for the prefetchers.
-const TASK_GROUPS: usize = 2;
-
 /// Groups of tiles that share a table, at most: 2048 rows, of which 128 kB of 16-bit sums stay in a
 /// second-level cache. Building it takes as long as adding for about 100 rows.
 const MAX_PART: usize = 8;
@@ -92,16 +88,15 @@ impl<K: Kernels> Product<'_, K> {
                     kernels.tables(shape.layout, &self.x.chunks(tokens.start + t)[chunk], tables);
                 });
             }
-            self.tasks(tokens.len(), shape.groups().div_ceil(TASK_GROUPS), |i| {
-                let groups = i * TASK_GROUPS..shape.groups().min((i + 1) * TASK_GROUPS);
-                self.few_of_rows(groups, tokens.clone(), tables, token_lines, out, finish);
+            self.tasks(tokens.len(), shape.groups(), |group| {
+                self.few_of_group(group, tokens.clone(), tables, token_lines, out, finish);
             });
         });
     }
 
-    fn few_of_rows<T: Send, F: Fn(i32) -> T>(
+    fn few_of_group<T: Send, F: Fn(i32) -> T>(
         &self,
-        groups: Range<usize>,
+        group: usize,
         tokens: Range<usize>,
         tables: &[Line],
         token_lines: usize,
@@ -109,29 +104,20 @@ impl<K: Kernels> Product<'_, K> {
         finish: &(impl Fn(usize) -> F + Sync),
     ) {
         let Self { kernels, shape, .. } = *self;
-        let table_lines = kernels.table_lines(shape.layout);
-        let row = groups.start * GROUP_ROWS;
-        let n = shape.rows.min(groups.end * GROUP_ROWS) - row;
-        let tiles = n.div_ceil(TILE_ROWS);
-        scratch::with(|scratch| {
-            let sums = some(&mut scratch.tile_sums, tokens.len() * tiles, [0; TILE_ROWS]);
-            sums.as_flattened_mut().fill(0);
-            for chunk in 0..shape.chunks() {
-                let start = chunk * table_lines * shape.layout.chunk_lines();
-                let tables = tables.chunks_exact(token_lines);
-                for (sums, tables) in sums.chunks_exact_mut(tiles).zip(tables) {
-                    let tables = &tables[start..start + table_lines * shape.lines(chunk)];
-                    for (group, sums) in groups.clone().zip(sums.chunks_mut(GROUP_TILES)) {
-                        kernels.sums(shape.layout, &self.lines[shape.part(chunk, group)], tables, sums);
-                    }
-                }
+        let chunk_lines = kernels.table_lines(shape.layout) * shape.layout.chunk_lines();
+        let row = group * GROUP_ROWS;
+        let n = GROUP_ROWS.min(shape.rows - row);
+        for (token, tables) in tokens.zip(tables.chunks_exact(token_lines)) {
+            let mut sums = [[0; TILE_ROWS]; GROUP_TILES];
+            let sums = &mut sums[..shape.width(group)];
+            for (chunk, tables) in tables.chunks_exact(chunk_lines).enumerate() {
+                let tables = &tables[..kernels.table_lines(shape.layout) * shape.lines(chunk)];
+                kernels.sums(shape.layout, &self.lines[shape.part(chunk, group)], tables, sums);
             }
-            for (token, sums) in tokens.zip(sums.chunks_exact(tiles)) {
-                let start = token * shape.rows + row;
-                // SAFETY: each task has its own rows.
-                write(unsafe { out.part(start..start + n) }, sums.as_flattened(), finish(token));
-            }
-        });
+            let start = token * shape.rows + row;
+            // SAFETY: each task has its own rows.
+            write(unsafe { out.part(start..start + n) }, sums.as_flattened(), finish(token));
+        }
     }
 
     /// 32 tokens at a time, by tables of tokens.
@@ -194,8 +180,8 @@ impl<K: Kernels> Product<'_, K> {
         finish: &(impl Fn(usize) -> F + Sync),
     ) {
         let Self { kernels, shape, .. } = *self;
-        let tiles = rows.start * GROUP_TILES..shape.tiles().min(rows.end * GROUP_TILES);
-        let n = tiles.len();
+        // As many as the groups have, padding included.
+        let n = (rows.len() - 1) * GROUP_TILES + shape.width(rows.end - 1);
         scratch::with(|scratch| {
             let groups = tokens.len().div_ceil(TOKENS);
             let sums = some(&mut scratch.sums, groups * n, [[0; TOKENS]; TILE_ROWS]);
@@ -227,7 +213,7 @@ impl<K: Kernels> Product<'_, K> {
             }
             for (g, sums) in sums.chunks_exact(n).enumerate() {
                 let group = tokens.start + g * TOKENS..tokens.end.min(tokens.start + (g + 1) * TOKENS);
-                for (tile, sums) in tiles.clone().zip(sums) {
+                for (tile, sums) in (rows.start * GROUP_TILES..shape.tiles()).zip(sums) {
                     let mut by_token = [[0; TILE_ROWS]; TOKENS];
                     for r in 0..TILE_ROWS {
                         for (by_token, sum) in by_token.iter_mut().zip(sums[four_russians::index_of_row(r)]) {

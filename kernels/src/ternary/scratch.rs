@@ -5,7 +5,6 @@ use std::cell::Cell;
 use super::{
     four_russians::{Indices, Lanes, Partial, Sums, Table},
     layout::Line,
-    lookup::TileSums,
 };
 
 /// What a product needs besides its operands. Every user overwrites what it takes.
@@ -13,8 +12,6 @@ use super::{
 pub(super) struct Scratch {
     /// One token: tables of all chunks.
     pub(super) lines: Vec<Line>,
-    /// One token: sums of a task's rows.
-    pub(super) tile_sums: Vec<TileSums>,
     /// Many tokens: transposed activations.
     pub(super) lanes: Vec<Lanes>,
     /// Many tokens: the tables of a pass.
