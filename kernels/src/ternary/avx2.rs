@@ -41,7 +41,7 @@ impl ByteLanes for Avx2 {
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
         // Memory: a hint does not access it.
-        on!(self, _mm_prefetch::<_MM_HINT_T0>(p.cast()));
+        on!(self, _mm_prefetch::<_MM_HINT_T1>(p.cast()));
     }
 
     #[inline(always)]

@@ -44,7 +44,7 @@ impl ByteLanes for Avx512 {
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
         // Memory: a hint does not access it.
-        on!(self, _mm_prefetch::<_MM_HINT_T0>(p.cast()));
+        on!(self, _mm_prefetch::<_MM_HINT_T1>(p.cast()));
     }
 
     #[inline(always)]

@@ -189,7 +189,7 @@ impl<'a, const WIDTH: usize> Rest<'a, WIDTH> {
     }
 }
 
-/// Lines that are asked for before they are needed: 8 kB ahead, whatever they then are. A group is read by
+/// Lines that are asked for before they are needed: 16 kB ahead, whatever they then are. A group is read by
 /// several calls if its tiles do not fit the registers; the first one asks.
 #[inline(always)]
 pub(super) fn prefetch<S: ByteLanes, const WIDTH: usize>(s: S, first: usize, line: &[Line; WIDTH]) {
@@ -201,7 +201,7 @@ pub(super) fn prefetch<S: ByteLanes, const WIDTH: usize>(s: S, first: usize, lin
 }
 
 /// Bytes between a line and the one that is asked for.
-const AHEAD: usize = 8 << 10;
+const AHEAD: usize = 16 << 10;
 
 /// Calls `$sums::<WIDTH, TILES, ..>` for all tiles of a group, which has one sum each: `$tiles` at a time if
 /// the group is whole, else one by one. Widths are powers of two: otherwise the compiler would divide by
