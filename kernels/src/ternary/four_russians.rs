@@ -278,7 +278,8 @@ fn four_and_one(byte: u8, place: u8) -> (u8, u8) {
     let v = (f ^ negative).wrapping_sub(negative).wrapping_add(13);
     let (one, two) = (mask(p >= 3), mask(p >= 6));
     let fourth = p - (3 & one) - (3 & two);
-    (v + (27 & mask(fourth >= 1)) + (27 & mask(fourth >= 2)), (place & one) + (place & two))
+    // 3^3 = 0x1b
+    (v + (0x1b & mask(fourth >= 1)) + (0x1b & mask(fourth >= 2)), (place & one) + (place & two))
 }
 
 /// Eight lines of bytes to one word of eight bytes per row: in each block of 8 x 8, squares of four, two
