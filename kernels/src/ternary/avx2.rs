@@ -45,6 +45,12 @@ impl ByteLanes for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch_soon(self, p: *const u8) {
+        // Memory: a hint does not access it.
+        on!(self, _mm_prefetch::<_MM_HINT_T0>(p.cast()));
+    }
+
+    #[inline(always)]
     fn splat(self, byte: u8) -> __m256i {
         on!(self, _mm256_set1_epi8(byte as i8))
     }
