@@ -29,7 +29,7 @@ pub struct Global {
     /// Worker threads [default: one for each core]
     #[arg(long, global = true, env = "B158_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Instruction set of the kernels: auto, scalar or avx2. Results have the same bits on all
+    /// Instruction set of the kernels: auto, scalar, avx2, avx512 or neon. Results have the same bits on all
     #[arg(long, global = true, env = "B158_ISA", default_value = "auto", value_name = "SET")]
     pub isa: Isa,
 }

@@ -8,6 +8,8 @@ mod progress;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use b158_kernels::Isa;
 use clap::Parser;
 
 use cli::{Cli, Command};
@@ -47,6 +49,8 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
     if let Some(threads) = cli.global.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
+    // The flag goes before the variable; a variable that names no set of this machine is a mistake still.
+    Isa::from_env().context("B158_ISA")?;
     let isa = cli.global.isa;
     match cli.command.unwrap_or_default() {
         Command::Convert(args) => commands::convert::run(&args, isa, printer),

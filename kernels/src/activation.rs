@@ -4,11 +4,14 @@
 //!   silu_mul   out = g / (1 + e^-g) * up      SwiGLU (arXiv 2002.05202)
 //!   relu2_mul  out = max(0, g)^2 * up         squared ReLU, BitNet b1.58 2B4T (arXiv 2504.12285)
 //! ```
+//!
+//! Many elements are divided among all threads of the current pool.
 
 use crate::{
     Isa,
     exp::exp,
-    simd::{Op, Simd},
+    parallel,
+    simd::{LANES, Op, Simd},
 };
 
 /// `out = silu(gate) * up`, element by element.
@@ -27,7 +30,9 @@ pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     gated(isa, SquaredRelu, gate, up, out);
 }
 
-trait Activation: Copy {
+trait Activation: Copy + Send + Sync {
+    /// Fused multiply-adds, by which `parallel` judges what is worth threads, that take as long as one element.
+    const WORK: usize;
     fn apply<S: Simd>(self, s: S, x: S::V) -> S::V;
 }
 
@@ -35,6 +40,8 @@ trait Activation: Copy {
 struct Silu;
 
 impl Activation for Silu {
+    const WORK: usize = 4;
+
     #[inline(always)]
     fn apply<S: Simd>(self, s: S, x: S::V) -> S::V {
         let denominator = s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), x)));
@@ -46,6 +53,8 @@ impl Activation for Silu {
 struct SquaredRelu;
 
 impl Activation for SquaredRelu {
+    const WORK: usize = 1;
+
     #[inline(always)]
     fn apply<S: Simd>(self, s: S, x: S::V) -> S::V {
         let positive = s.max(s.splat(0.0), x);
@@ -55,7 +64,10 @@ impl Activation for SquaredRelu {
 
 fn gated<A: Activation>(isa: Isa, activation: A, gate: &[f32], up: &[f32], out: &mut [f32]) {
     assert!(gate.len() == up.len() && gate.len() == out.len(), "gate, up and output have one length");
-    isa.run(Gated { activation, gate, up, out });
+    parallel::for_each_rows(out.len() * A::WORK, out, LANES, |first, out| {
+        let range = first * LANES..first * LANES + out.len();
+        isa.run(Gated { activation, gate: &gate[range.clone()], up: &up[range], out });
+    });
 }
 
 struct Gated<'a, A> {
@@ -114,6 +126,23 @@ mod tests {
                     prop_assert_eq!(out.to_bits(), reference.to_bits(), "{}", isa);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn many_elements_equal_few() {
+        let n = 200_003;
+        let mut random = Random::new(5);
+        let (gate, up) = (random.floats(n, 20.0), random.floats(n, 2.0));
+        for operation in [silu_mul, relu2_mul] {
+            let (mut all, mut few) = (vec![0.0; n], vec![0.0; n]);
+            operation(Isa::best(), &gate, &up, &mut all);
+            for i in (0..n).step_by(1000) {
+                let range = i..n.min(i + 1000);
+                let (gate, up) = (&gate[range.clone()], &up[range.clone()]);
+                operation(Isa::best(), gate, up, &mut few[range]);
+            }
+            assert_eq!(all, few);
         }
     }
 

@@ -5,8 +5,26 @@
 //!  x f32 ──► quantize ──► Int8Rows ──┐
 //!  w f16 ──► ternarize ─► codes ──► TernaryMatrix ──► matmul: additions, then one scale per output
 //!                           └────► packing (TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, transformers')
+//!                                     any of them ──► TernaryMatrix, at 2 or 1.6 bits a weight
 //!  dense, norm, rope, softmax, attention, activation: f32, written once over `simd`
 //! ```
+//!
+//! ```
+//! use b158_kernels::{Isa, quantize::Int8Rows, ternary::{Layout, TernaryMatrix}};
+//!
+//! let isa = Isa::best();
+//! let codes = [1, 0, -1, 1, 1, 0];
+//! let matrix = TernaryMatrix::from_codes(Layout::best(isa), 2, 3, &codes);
+//! let mut x = Int8Rows::new();
+//! x.quantize(isa, &[1.0, 0.5, -0.25], 3)?;
+//! let mut y = [0.0; 2];
+//! matrix.matmul(isa, 0.8, &x, &mut y);
+//! assert!((y[0] - 0.8 * (1.0 + 0.25)).abs() < 0.01 && (y[1] - 0.8 * (1.0 + 0.5)).abs() < 0.01);
+//! # Ok::<(), b158_kernels::quantize::NonFinite>(())
+//! ```
+//!
+//! Ternary products only add ([`ternary`] explains the layouts, why no lane overflows, and how to add
+//! an instruction set); the instruction set is detected once, or named by `B158_ISA` ([`isa`]).
 //!
 //! # Same bits everywhere
 //!
@@ -41,6 +59,7 @@ compile_error!("weights are read in place, little-endian as in every model file"
 pub mod activation;
 pub mod attention;
 pub mod dense;
+mod disjoint;
 mod exp;
 pub mod isa;
 pub mod norm;

@@ -8,18 +8,22 @@
 //! `LlamaRMSNorm`.
 
 use crate::{
-    Isa,
+    Isa, parallel,
     simd::{Op, Simd},
 };
 
-/// Normalizes each row of `x` `[rows, weight.len()]` into `out`.
+/// Normalizes each row of `x` `[rows, weight.len()]` into `out`, many rows on all threads of the current pool.
 ///
 /// # Panics
 /// `weight` is empty, or a length does not fit.
 pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert!(!weight.is_empty() && x.len().is_multiple_of(weight.len()), "rows of the weight's length");
     assert_eq!(x.len(), out.len(), "output length");
-    isa.run(RmsNorm { x, weight, eps, out });
+    let cols = weight.len();
+    parallel::for_each_rows(x.len(), out, cols, |first, out| {
+        let x = &x[first * cols..first * cols + out.len()];
+        isa.run(RmsNorm { x, weight, eps, out });
+    });
 }
 
 struct RmsNorm<'a> {
@@ -86,6 +90,19 @@ mod tests {
                 rms_norm(isa, &x, &weight, 1e-5, &mut out);
                 prop_assert!(out.iter().zip(&reference).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", isa);
             }
+        }
+    }
+
+    #[test]
+    fn many_rows_equal_single_ones() {
+        let (rows, cols) = (300, 777);
+        let mut random = Random::new(2);
+        let (x, weight) = (random.floats(rows * cols, 3.0), random.floats(cols, 2.0));
+        let (mut all, mut one) = (vec![0.0; x.len()], vec![0.0; cols]);
+        rms_norm(Isa::best(), &x, &weight, 1e-5, &mut all);
+        for (x, all) in x.chunks(cols).zip(all.chunks(cols)) {
+            rms_norm(Isa::best(), x, &weight, 1e-5, &mut one);
+            assert_eq!(all, one);
         }
     }
 }

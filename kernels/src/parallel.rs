@@ -16,6 +16,40 @@ pub(crate) fn for_each<T: Send>(work: usize, items: Vec<T>, f: impl Fn(T) + Sync
     }
 }
 
+/// Elements of one task of an operation that goes over rows, some microseconds of work.
+const TASK_ELEMENTS: usize = 1 << 14;
+
+/// Runs `f(first, rows)` on parts of `out` that are whole rows of `width` elements, from row `first` on, on all
+/// threads if the `work` is worth it; otherwise all rows are one part.
+pub(crate) fn for_each_rows<T: Send>(
+    work: usize,
+    out: &mut [T],
+    width: usize,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if work < WORTH_THREADS {
+        f(0, out);
+    } else {
+        let rows = (TASK_ELEMENTS / width).max(1);
+        for_each_chunk(work, out, rows * width, |i, part| f(i * rows, part));
+    }
+}
+
+/// Runs `f(i, chunk)` on every chunk of `size` elements of `out`, the last one smaller, on all threads if the
+/// `work` (in fused multiply-adds) is worth it. Nothing is allocated; an idle thread takes single chunks.
+pub(crate) fn for_each_chunk<T: Send>(
+    work: usize,
+    out: &mut [T],
+    size: usize,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    if work < WORTH_THREADS || out.len() <= size {
+        out.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    } else {
+        out.par_chunks_mut(size).enumerate().with_max_len(1).for_each(|(i, chunk)| f(i, chunk));
+    }
+}
+
 /// Part of a matrix `[tokens, rows]`: rows `start..` of consecutive tokens.
 pub(crate) struct Block<'a, T> {
     /// The first token.
@@ -54,6 +88,32 @@ pub(crate) fn blocks<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_cover_every_element_once() {
+        for work in [0, WORTH_THREADS] {
+            let mut out = vec![0; 23];
+            for_each_chunk(work, &mut out, 5, |i, chunk| {
+                for (j, x) in chunk.iter_mut().enumerate() {
+                    *x += 5 * i + j;
+                }
+            });
+            assert_eq!(out, (0..23).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn rows_stay_whole() {
+        for (work, width) in [(0, 3), (WORTH_THREADS, 3), (WORTH_THREADS, TASK_ELEMENTS / 2 - 1)] {
+            let mut out = vec![0; 7 * width];
+            for_each_rows(work, &mut out, width, |first, rows| {
+                for (j, x) in rows.iter_mut().enumerate() {
+                    *x += first * width + j;
+                }
+            });
+            assert_eq!(out, (0..7 * width).collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn blocks_cover_every_element_once() {

@@ -15,13 +15,13 @@ use crate::{
     simd::{LANES, Lane, Op, Simd},
 };
 
-/// Columns of a [`Unit`]: what ternary kernels take at a time.
-pub(crate) const UNIT_COLS: usize = 128;
+/// Columns of a [`Chunk`]: what ternary kernels take at a time (`ternary/layout.rs`).
+pub(crate) const CHUNK_COLS: usize = 160;
 
-/// 128 columns of one row.
-pub(crate) type Unit = [[i8; 32]; 4];
+/// 160 columns of one row.
+pub(crate) type Chunk = [i8; CHUNK_COLS];
 
-const ZERO_UNIT: Unit = [[0; 32]; 4];
+const ZERO_CHUNK: Chunk = [0; CHUNK_COLS];
 
 /// The smallest absmax, so that a row of zeros has a finite scale.
 const MIN_ABSMAX: f32 = 1e-5;
@@ -43,8 +43,8 @@ pub struct NonFinite {
 /// A buffer to keep from layer to layer; [`quantize`](Self::quantize) replaces what it holds.
 #[derive(Clone, Debug, Default)]
 pub struct Int8Rows {
-    /// `[rows, cols / 128 rounded up]`, zeros after the last column.
-    units: Vec<Unit>,
+    /// `[rows, cols / 160 rounded up]`, zeros after the last column.
+    chunks: Vec<Chunk>,
     scales: Vec<f32>,
     cols: usize,
 }
@@ -66,13 +66,13 @@ impl Int8Rows {
         assert!(cols > 0 && x.len().is_multiple_of(cols), "{} values are no rows of {cols}", x.len());
         let rows = x.len() / cols;
         self.cols = cols;
-        self.units.clear();
-        self.units.resize(rows * cols.div_ceil(UNIT_COLS), ZERO_UNIT);
+        self.chunks.clear();
+        self.chunks.resize(rows * cols.div_ceil(CHUNK_COLS), ZERO_CHUNK);
         self.scales.clear();
         self.scales.resize(rows, 0.0);
-        let result = isa.run(Quantize { x, cols, units: &mut self.units, scales: &mut self.scales });
+        let result = isa.run(Quantize { x, cols, chunks: &mut self.chunks, scales: &mut self.scales });
         if result.is_err() {
-            self.units.clear();
+            self.chunks.clear();
             self.scales.clear();
         }
         result
@@ -90,7 +90,7 @@ impl Int8Rows {
 
     /// The codes of a row, from -127 to 127.
     pub fn row(&self, i: usize) -> &[i8] {
-        &self.units(i).as_flattened().as_flattened()[..self.cols]
+        &self.chunks(i).as_flattened()[..self.cols]
     }
 
     /// 127 / absmax of a row: `code / scale` is about `x`.
@@ -99,16 +99,16 @@ impl Int8Rows {
     }
 
     /// The codes of a row with the zeros that follow it.
-    pub(crate) fn units(&self, i: usize) -> &[Unit] {
-        let n = self.cols.div_ceil(UNIT_COLS);
-        &self.units[i * n..(i + 1) * n]
+    pub(crate) fn chunks(&self, i: usize) -> &[Chunk] {
+        let n = self.cols.div_ceil(CHUNK_COLS);
+        &self.chunks[i * n..(i + 1) * n]
     }
 }
 
 struct Quantize<'a> {
     x: &'a [f32],
     cols: usize,
-    units: &'a mut [Unit],
+    chunks: &'a mut [Chunk],
     scales: &'a mut [f32],
 }
 
@@ -117,16 +117,16 @@ impl Op for Quantize<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Self::Output {
-        let units = self.units.chunks_exact_mut(self.cols.div_ceil(UNIT_COLS));
-        for (row, ((x, units), scale)) in
-            self.x.chunks_exact(self.cols).zip(units).zip(self.scales).enumerate()
+        let chunks = self.chunks.chunks_exact_mut(self.cols.div_ceil(CHUNK_COLS));
+        for (row, ((x, chunks), scale)) in
+            self.x.chunks_exact(self.cols).zip(chunks).zip(self.scales).enumerate()
         {
             let Some(absmax) = absmax(s, x) else {
                 let col = x.iter().position(|x| !x.is_finite()).expect("seen by absmax");
                 return Err(NonFinite { row, col, value: x[col] });
             };
             *scale = 1.0 / absmax.max(MIN_ABSMAX) * 127.0;
-            let codes = units.as_flattened_mut().as_flattened_mut();
+            let codes = chunks.as_flattened_mut();
             let (whole, tail) = x.as_chunks::<LANES>();
             let (vectors, rest) = codes.as_chunks_mut::<LANES>();
             for (x, codes) in whole.iter().zip(&mut *vectors) {
@@ -189,7 +189,7 @@ mod tests {
             for (i, x) in x.chunks(cols).enumerate() {
                 assert_eq!((rows.row(i).to_vec(), rows.scale(i)), reference(x), "{isa}, row {i}");
                 assert!(rows.row(i).iter().all(|&q| q > -128));
-                let padding = &rows.units(i).as_flattened().as_flattened()[cols..];
+                let padding = &rows.chunks(i).as_flattened()[cols..];
                 assert!(padding.iter().all(|&q| q == 0));
             }
         }

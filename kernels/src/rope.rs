@@ -14,7 +14,7 @@
 //! correctly computed in f64 and rounded to f32.
 
 use crate::{
-    Isa,
+    Isa, parallel,
     simd::{Op, Simd},
 };
 
@@ -69,20 +69,50 @@ impl RopeTable {
     /// # Panics
     /// `position` is outside the table, or `x` has no whole number of heads.
     pub fn apply(&self, isa: Isa, position: usize, x: &mut [f32], pairs: RopePairs) {
-        assert!(position < self.positions(), "position {position} of {}", self.positions());
-        assert!(x.len().is_multiple_of(2 * self.half), "whole heads");
-        let range = position * self.half..(position + 1) * self.half;
-        let (cos, sin) = (&self.cos[range.clone()], &self.sin[range]);
-        if pairs == RopePairs::Interleaved {
-            let mut halves = vec![0.0; 2 * self.half];
-            for head in x.chunks_exact_mut(2 * self.half) {
-                for (i, &[a, b]) in head.as_chunks().0.iter().enumerate() {
-                    (halves[i], halves[self.half + i]) = (a, b);
-                }
-                head.copy_from_slice(&halves);
-            }
+        self.apply_tokens(isa, position, 1, x, pairs);
+    }
+
+    /// Rotates the heads of consecutive tokens, the first one at `position`: `x` `[tokens, heads, head_dim]`,
+    /// in place, many tokens on all threads of the current pool.
+    ///
+    /// # Panics
+    /// A position is outside the table, or `x` has no whole number of heads for each token.
+    pub fn apply_tokens(&self, isa: Isa, position: usize, tokens: usize, x: &mut [f32], pairs: RopePairs) {
+        if tokens == 0 {
+            return assert!(x.is_empty(), "no heads without tokens");
         }
-        isa.run(Rotate { cos, sin, x });
+        let last = position.checked_add(tokens - 1).expect("a position");
+        assert!(last < self.positions(), "position {last} of {}", self.positions());
+        let width = x.len() / tokens;
+        assert!(
+            x.len().is_multiple_of(tokens) && width.is_multiple_of(2 * self.half),
+            "whole heads for each token"
+        );
+        if width == 0 {
+            return;
+        }
+        parallel::for_each_rows(x.len(), x, width, |first, x| {
+            let mut halves = vec![0.0; if pairs == RopePairs::Interleaved { 2 * self.half } else { 0 }];
+            for (t, x) in x.chunks_exact_mut(width).enumerate() {
+                if pairs == RopePairs::Interleaved {
+                    split(x, &mut halves);
+                }
+                let at = (position + first + t) * self.half;
+                let (cos, sin) = (&self.cos[at..at + self.half], &self.sin[at..at + self.half]);
+                isa.run(Rotate { cos, sin, x });
+            }
+        });
+    }
+}
+
+/// Puts the first elements of the pairs of each head before the second ones. `halves` has room for a head.
+fn split(x: &mut [f32], halves: &mut [f32]) {
+    for head in x.chunks_exact_mut(halves.len()) {
+        let (firsts, seconds) = halves.split_at_mut(head.len() / 2);
+        for ((&[a, b], first), second) in head.as_chunks().0.iter().zip(firsts).zip(seconds) {
+            (*first, *second) = (a, b);
+        }
+        head.copy_from_slice(halves);
     }
 }
 
@@ -171,5 +201,21 @@ mod tests {
         let mut x = [1.0, 2.0, 3.0, 4.0];
         RopeTable::new(&inverse_frequencies(4, 1e4), 1).apply(Isa::best(), 0, &mut x, RopePairs::HalfSplit);
         assert_eq!(x, [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn many_tokens_equal_single_ones() {
+        let (tokens, width, first) = (600, 256, 40);
+        let table = RopeTable::new(&inverse_frequencies(64, 1e4), first + tokens);
+        for pairs in [RopePairs::HalfSplit, RopePairs::Interleaved] {
+            let mut all = Random::new(3).floats(tokens * width, 4.0);
+            let mut single = all.clone();
+            table.apply_tokens(Isa::best(), first, tokens, &mut all, pairs);
+            for (t, x) in single.chunks_mut(width).enumerate() {
+                table.apply(Isa::best(), first + t, x, pairs);
+            }
+            assert_eq!(all, single);
+        }
+        table.apply_tokens(Isa::best(), 0, 0, &mut [], RopePairs::HalfSplit);
     }
 }

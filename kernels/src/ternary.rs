@@ -1,70 +1,114 @@
 //! Ternary matrices and their product with int8 activations, by additions only.
 //!
-//! The working layout, the same for every instruction set:
-//!
 //! ```text
-//!   rows     tiles of 32, the last one padded with zero rows
-//!   columns  units of 128, the last one padded with zeros
-//!
-//!   tile 0: [unit 0][unit 1] ...  tile 1: ...        a unit of a tile is 32 rows x 32 bytes
-//!
-//!   byte j of a row's unit:  | j + 96 | j + 64 | j + 32 |   j   |      codes, two's complement:
-//!                       bits   7    6   5    4   3    2   1   0        00 = 0, 01 = 1, 11 = -1
+//!   out[t][r] = sum over k of code[r][k] * x[t][k]      code -1, 0, 1    x int8, -127 to 127
 //! ```
 //!
-//! A unit is one contiguous kilobyte, so one token reads the matrix as one stream. For many tokens a
-//! byte is the index of one of the 81 signed sums of its four activations (`avx2.rs`).
+//! Additions win by sharing: a few activations have few signed sums, so these are computed once, put into
+//! a table, and every row of the matrix looks up the one that its codes ask for.
+//!
+//! # Layouts
+//!
+//! The same for every instruction set, at 2 or 1.6 bits a weight ([`Layout`]):
+//!
+//! ```text
+//!   rows     tiles of 64, the last one padded        columns  chunks of 160, the last one shorter
+//!
+//!   [chunk 0: [tile 0][tile 1] ... ][chunk 1: [tile 0][tile 1] ... ] ...
+//!
+//!   a tile's part of a chunk: lines of 64 bytes, one byte for each row
+//!
+//!     2 bits    40 lines   |  c3 c2  |  c1 c0  |      two pairs of codes, 0 to 8 each
+//!     1.6 bits  32 lines   | s |   c4 c3 c2 c1 c0 |   a sign and 0 to 121
+//!
+//!   byte 4 i + j of a line is row 16 j + i of the tile
+//! ```
+//!
+//! One line serves 64 rows with one load in each register width, and the activations of a chunk serve
+//! all tiles before the next chunk's turn comes: their tables stay in a first-level cache.
+//!
+//! # One token, and many
+//!
+//! * `lookup`: up to eight tokens, one after the other. Rows are in the lanes; a byte of codes is an
+//!   index into tables of bytes.
+//! * `four_russians`: more tokens, 32 at a time. Tokens are in the lanes; the codes of a row are indices
+//!   into tables of sums for 32 tokens. Lines are transposed into indices on the way.
+//!
+//! | | table of | entries | looked up by | additions a weight |
+//! |---|---|---|---|---|
+//! | one token, 2 bits | 2 weights | 9 | byte shuffle | 1 (two halves of a sum) |
+//! | one token, 1.6 bits | 3 + 2 weights | 14 + 9 | byte shuffle | 0.8 |
+//! | one token, 1.6 bits, VBMI | 5 weights | 122 and a sign | two-register byte permutation | 0.4 |
+//! | one token, scalar | 4 or 5 weights | 81 or 243 | load | 0.25 or 0.2 |
+//! | many tokens | 4 weights | 81 | load | 0.25 |
+//!
+//! # Why no lane overflows
+//!
+//! Sums of bytes are split into a low part of five bits and the rest, which are added up in 8 bits for a
+//! few lines, then in 16 bits for a chunk, then in 32 bits. |x| <= 127, so:
+//!
+//! | lanes | what they hold | bound |
+//! |---|---|---|
+//! | u8 | 8 low parts of biased pairs | 8 * 31 = 248 <= 255 |
+//! | u8 | 16 high parts of biased pairs | 16 * 15 = 240 <= 255 |
+//! | i8 | 4 low parts of triple and pair | 4 * 31 = 124 <= 127 |
+//! | i8 | 4 high parts of the same | 4 * 20 = 80 <= 127 |
+//! | i8 | VBMI: 6 low and 6 high parts of five | 6 * 16 = 96, 6 * 20 = 120 <= 127 |
+//! | i16 | a chunk of 160 columns | 160 * 127 = 20320 <= 32767 |
+//! | i32 | a row of at most 2^24 columns | 2^24 * 127 < 2^31 |
+//!
+//! -128 never occurs among the activations ([`quantize`](crate::quantize)).
+//!
+//! # Adding an instruction set
+//!
+//! 1. `simd/`: a token that proves the set, and its sixteen f32 lanes; an arm in `isa.rs`.
+//! 2. Here: a file that implements `ByteLanes` (one token) and `WordLanes` (many tokens) for the token, a
+//!    dozen one-line methods each, and ends in `compile_lookups!` and `compile!`, which make the functions
+//!    named `ternary_...`; an arm in [`TernaryMatrix`]'s `product`.
+//! 3. `ci/check-additions --require` takes its name; tests and benchmarks find it by themselves.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod four_russians;
+mod kernels;
+mod layout;
+mod lookup;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod portable;
+mod product;
+mod scratch;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
 
-use half::f16;
-
-pub use self::pack::PackedError;
-use crate::{
-    Isa,
-    isa::Set,
-    packing::TernaryFormat,
-    parallel,
-    quantize::{Int8Rows, UNIT_COLS, Unit},
+#[cfg(target_arch = "x86_64")]
+use self::vbmi::Vbmi;
+pub use self::{layout::Layout, pack::PackedError};
+use self::{
+    layout::{Line, Shape},
+    product::Product,
 };
-
-/// Rows of a tile.
-pub(crate) const TILE_ROWS: usize = 32;
-
-/// 128 columns of the rows of a tile.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct TileUnit([[u8; 32]; TILE_ROWS]);
-
-const ZERO_UNIT: TileUnit = TileUnit([[0; 32]; TILE_ROWS]);
+use crate::{Isa, isa::Set, packing::TernaryFormat, quantize::Int8Rows, simd::Portable};
 
 /// The widest row whose sums fit i32: 127 * 2^24 < 2^31.
 const MAX_COLS: usize = 1 << 24;
 
-/// Additions that take as long as one fused multiply-add of the dense product, by which `parallel`
-/// judges what is worth threads.
-const ADDITIONS: usize = 8;
-
-/// Tiles of one task for few tokens: at usual widths about 100 kB of codes.
-const TASK_TILES: usize = 4;
-
-/// A matrix of codes -1, 0 and 1, `[rows, cols]`, two bits a code.
+/// A matrix of codes -1, 0 and 1, `[rows, cols]`.
 #[derive(Clone)]
 pub struct TernaryMatrix {
-    /// `[tiles, units]`
-    units: Vec<TileUnit>,
-    rows: usize,
-    cols: usize,
+    lines: Vec<Line>,
+    shape: Shape,
 }
 
 impl std::fmt::Debug for TernaryMatrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TernaryMatrix [{}, {}]", self.rows, self.cols)
+        let Shape { rows, cols, layout } = self.shape;
+        write!(f, "TernaryMatrix [{rows}, {cols}] {layout:?}")
     }
 }
 
@@ -74,11 +118,12 @@ impl TernaryMatrix {
     /// # Panics
     /// The number of codes does not fit, a code is none of the three, or a row has none or more than
     /// 2^24.
-    pub fn from_codes(rows: usize, cols: usize, codes: &[i8]) -> Self {
+    pub fn from_codes(layout: Layout, rows: usize, cols: usize, codes: &[i8]) -> Self {
         assert_eq!(rows.checked_mul(cols), Some(codes.len()), "codes are [rows, cols]");
         assert!((1..=MAX_COLS).contains(&cols), "{cols} columns");
         assert!(codes.iter().all(|code| (-1..=1).contains(code)), "codes are -1, 0 or 1");
-        Self { units: pack::from_codes(cols, codes), rows, cols }
+        let shape = Shape { rows, cols, layout };
+        Self { lines: pack::from_codes(shape, codes), shape }
     }
 
     /// A matrix of GGUF blocks `[rows, cols]`, and the scale that they share.
@@ -90,28 +135,45 @@ impl TernaryMatrix {
     /// # Errors
     /// Bytes that do not fit the shape, are no trits, or whose scales are not finite or differ.
     pub fn from_packed(
+        layout: Layout,
         format: TernaryFormat,
         rows: usize,
         cols: usize,
         bytes: &[u8],
     ) -> Result<(Self, f32), PackedError> {
-        let (units, scale) = pack::from_packed(format, rows, cols, bytes)?;
-        Ok((Self { units, rows, cols }, scale.to_f32()))
+        let shape = Shape { rows, cols, layout };
+        let (lines, scale) = pack::from_packed(shape, format, bytes)?;
+        Ok((Self { lines, shape }, scale.to_f32()))
+    }
+
+    /// A matrix of transformers' packed weights, which [`hf`](crate::packing::hf) describes:
+    /// `[rows, cols]` from bytes `[rows / 4, cols]`.
+    ///
+    /// # Errors
+    /// Bytes that do not fit the shape or are no trits.
+    pub fn from_hf(layout: Layout, rows: usize, cols: usize, bytes: &[u8]) -> Result<Self, PackedError> {
+        let shape = Shape { rows, cols, layout };
+        Ok(Self { lines: pack::from_hf(shape, bytes)?, shape })
     }
 
     /// Rows, the outputs of the product.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.shape.rows
     }
 
     /// Columns, the inputs of the product.
     pub fn cols(&self) -> usize {
-        self.cols
+        self.shape.cols
+    }
+
+    /// How the codes are held.
+    pub fn layout(&self) -> Layout {
+        self.shape.layout
     }
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.units.as_slice())
+        size_of_val(self.lines.as_slice())
     }
 
     /// The codes of row `r`.
@@ -119,14 +181,9 @@ impl TernaryMatrix {
     /// # Panics
     /// `r` is outside the matrix, or `codes` is not one row.
     pub fn codes_row(&self, r: usize, codes: &mut [i8]) {
-        assert!(r < self.rows, "row {r} of {}", self.rows);
-        assert_eq!(codes.len(), self.cols, "one row of codes");
-        let tile = &self.units[r / TILE_ROWS * self.units_per_row()..][..self.units_per_row()];
-        pack::read_row(tile, r % TILE_ROWS, codes);
-    }
-
-    fn units_per_row(&self) -> usize {
-        self.cols.div_ceil(UNIT_COLS)
+        assert!(r < self.rows(), "row {r} of {}", self.rows());
+        assert_eq!(codes.len(), self.cols(), "one row of codes");
+        pack::read_row(self.shape, &self.lines, r, codes);
     }
 
     /// The exact integer product: `out[t][r] = sum over k of code[r][k] * x[t][k]`.
@@ -136,114 +193,53 @@ impl TernaryMatrix {
     /// # Panics
     /// A length does not fit the shape.
     pub fn matmul_i32(&self, isa: Isa, x: &Int8Rows, out: &mut [i32]) {
-        self.product(isa, x, out, |_, sum| sum);
+        self.product(isa, x, out, |_| |sum| sum);
     }
 
     /// The product with both quantizations undone: `out[t][r] = sum * (scale / x.scale(t))`.
     ///
     /// `scale` is the weights' (mean |w|), `out` is `[tokens, rows]`, row-major. The factor is computed
-    /// once per token and multiplied once per output.
+    /// once per token and task and multiplied once per output.
     ///
     /// # Panics
     /// A length does not fit the shape.
     pub fn matmul(&self, isa: Isa, scale: f32, x: &Int8Rows, out: &mut [f32]) {
-        let factors: Vec<f32> = (0..x.rows()).map(|t| scale / x.scale(t)).collect();
-        self.product(isa, x, out, |t, sum| sum as f32 * factors[t]);
+        self.product(isa, x, out, |t| {
+            let factor = scale / x.scale(t);
+            move |sum| sum as f32 * factor
+        });
     }
 
-    /// `finish(token, sum)` for every output.
-    fn product<T: Send>(
+    /// `finish(token)(sum)` for every output.
+    fn product<T: Send, F: Fn(i32) -> T>(
         &self,
         isa: Isa,
         x: &Int8Rows,
         out: &mut [T],
-        finish: impl Fn(usize, i32) -> T + Sync + Send,
+        finish: impl Fn(usize) -> F + Sync,
     ) {
-        let tokens = x.rows();
-        assert_eq!(tokens.checked_mul(self.rows), Some(out.len()), "outputs are [tokens, rows]");
+        assert_eq!(x.rows().checked_mul(self.rows()), Some(out.len()), "outputs are [tokens, rows]");
         if out.is_empty() {
             return;
         }
-        assert_eq!(x.cols(), self.cols, "activations are [tokens, cols]");
-        let by_table = match isa.set() {
-            Set::Scalar => 0,
+        assert_eq!(x.cols(), self.cols(), "activations are [tokens, cols]");
+        let Self { lines, shape } = self;
+        macro_rules! run {
+            ($kernels:expr) => {
+                Product { kernels: $kernels, shape: *shape, lines, x }.run(out, finish)
+            };
+        }
+        match isa.set() {
+            Set::Scalar => run!(Portable),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2(_) => avx2::tokens_by_table(tokens),
-        };
-        let (by_table_out, rest) = out.split_at_mut(by_table * self.rows);
-        #[cfg(target_arch = "x86_64")]
-        if let Set::Avx2(avx2) = isa.set() {
-            self.product_by_table(avx2, x, by_table_out, &finish);
+            Set::Avx2(avx2) => run!(avx2),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(avx512) => match Vbmi::detect(avx512) {
+                Some(vbmi) => run!(vbmi),
+                None => run!(avx512),
+            },
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(neon) => run!(neon),
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = by_table_out;
-        self.product_by_row(isa, x, by_table, rest, &finish);
-    }
-
-    /// Tokens from `first` on, one at a time for each tile of rows: the tile's codes stay in a cache.
-    fn product_by_row<T: Send>(
-        &self,
-        isa: Isa,
-        x: &Int8Rows,
-        first: usize,
-        out: &mut [T],
-        finish: &(impl Fn(usize, i32) -> T + Sync + Send),
-    ) {
-        if out.is_empty() {
-            return;
-        }
-        let units = self.units_per_row();
-        let work = out.len() * self.cols / ADDITIONS;
-        let tasks = parallel::blocks(out, self.rows, x.rows() - first, TASK_TILES * TILE_ROWS);
-        parallel::for_each(work, tasks, |mut block| {
-            let tiles = &self.units[block.row / TILE_ROWS * units..];
-            for (i, tile) in tiles.chunks_exact(units).take(TASK_TILES).enumerate() {
-                for (t, out) in block.out.iter_mut().enumerate() {
-                    let token = first + t;
-                    let sums = dot_tile(isa, tile, x.units(token));
-                    for (out, sum) in out.iter_mut().skip(i * TILE_ROWS).zip(sums) {
-                        *out = finish(token, sum);
-                    }
-                }
-            }
-        });
-    }
-
-    /// Tokens in lanes: `out` holds the first tokens, whole tiles of lanes but for the last one.
-    #[cfg(target_arch = "x86_64")]
-    fn product_by_table<T: Send>(
-        &self,
-        avx2: crate::simd::Avx2,
-        x: &Int8Rows,
-        out: &mut [T],
-        finish: &(impl Fn(usize, i32) -> T + Sync + Send),
-    ) {
-        if out.is_empty() {
-            return;
-        }
-        let units = self.units_per_row();
-        let work = out.len() * self.cols / ADDITIONS;
-        let part = avx2::rows_of_part(self.rows, out.len() / self.rows);
-        let tasks = parallel::blocks(out, self.rows, avx2::TOKENS, part);
-        parallel::for_each(work, tasks, |mut block| {
-            let tiles = block.out[0].len().div_ceil(TILE_ROWS);
-            let codes = &self.units[block.row / TILE_ROWS * units..][..tiles * units];
-            let rows: Vec<&[Unit]> = (0..block.out.len()).map(|t| x.units(block.token + t)).collect();
-            let sums = avx2::product_by_table(avx2, codes, &rows);
-            for (t, out) in block.out.iter_mut().enumerate() {
-                for (out, sums) in out.iter_mut().zip(&sums) {
-                    *out = finish(block.token + t, sums[t]);
-                }
-            }
-        });
-    }
-}
-
-/// The sums of one tile's rows for one token.
-fn dot_tile(isa: Isa, tile: &[TileUnit], x: &[Unit]) -> [i32; TILE_ROWS] {
-    match isa.set() {
-        Set::Scalar => portable::ternary_dot_tile(tile, x),
-        #[cfg(target_arch = "x86_64")]
-        Set::Avx2(avx2) => avx2::dot_tile(avx2, tile, x),
     }
 }

@@ -5,10 +5,9 @@ use b158_kernels::{
     Isa,
     dense::{self, DenseSlice, Weights},
     norm,
-    packing::hf,
     quantize::{Int8Rows, NonFinite},
     ternarize,
-    ternary::TernaryMatrix,
+    ternary::{Layout, PackedError, TernaryMatrix},
 };
 
 use crate::Error;
@@ -28,7 +27,7 @@ impl Linear {
         let tensor = checkpoint.tensor(id)?;
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
         if tensor.dtype == TensorType::HfPacked {
-            return Self::unpack(checkpoint, id, &tensor);
+            return Self::unpack(checkpoint, id, &tensor, isa);
         }
         let Some(format) = tensor.dtype.ternary() else {
             if id.is_linear() && checkpoint.config().ternary_linears {
@@ -38,11 +37,8 @@ impl Linear {
             return Ok(Self::Dense { weight: tensor, rows, cols });
         };
         let (matrix, block_scale) =
-            TernaryMatrix::from_packed(format, rows, cols, tensor.bytes()).map_err(|e| Error::Packed {
-                file: tensor.file().to_owned(),
-                tensor: tensor.name.clone(),
-                reason: e.to_string(),
-            })?;
+            TernaryMatrix::from_packed(Layout::best(isa), format, rows, cols, tensor.bytes())
+                .map_err(|e| unreadable(&tensor, &e))?;
         // Where the file has a scale for the whole tensor its block scales are 1 or absent, so the
         // product is exact.
         let scale = checkpoint.scale(id)?.map_or(block_scale, |scale| scale * block_scale);
@@ -50,16 +46,12 @@ impl Linear {
     }
 
     /// transformers' packed weights, whose scale is a tensor of its own.
-    fn unpack(checkpoint: &Checkpoint, id: TensorId, tensor: &Tensor) -> Result<Self, Error> {
+    fn unpack(checkpoint: &Checkpoint, id: TensorId, tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        let mut codes = vec![0i8; rows * cols];
-        hf::unpack(tensor.bytes(), cols, &mut codes).map_err(|e| Error::Packed {
-            file: tensor.file().to_owned(),
-            tensor: tensor.name.clone(),
-            reason: e.to_string(),
-        })?;
+        let matrix = TernaryMatrix::from_hf(Layout::best(isa), rows, cols, tensor.bytes())
+            .map_err(|e| unreadable(tensor, &e))?;
         let scale = checkpoint.scale(id)?.unwrap_or(1.0);
-        Ok(Self::Ternary { matrix: TernaryMatrix::from_codes(rows, cols, &codes), scale })
+        Ok(Self::Ternary { matrix, scale })
     }
 
     fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
@@ -80,7 +72,7 @@ impl Linear {
         })?;
         let mut codes = vec![0i8; rows * cols];
         ternarize::ternarize(isa, weights, scale, &mut codes);
-        Ok(Self::Ternary { matrix: TernaryMatrix::from_codes(rows, cols, &codes), scale })
+        Ok(Self::Ternary { matrix: TernaryMatrix::from_codes(Layout::best(isa), rows, cols, &codes), scale })
     }
 
     /// The product with `x` `[tokens, cols]`; a ternary layer takes it `quantized`.
@@ -170,4 +162,8 @@ impl Inputs {
         }
         Ok(())
     }
+}
+
+fn unreadable(tensor: &Tensor, reason: &PackedError) -> Error {
+    Error::Packed { file: tensor.file().to_owned(), tensor: tensor.name.clone(), reason: reason.to_string() }
 }

@@ -195,12 +195,10 @@ impl<'m> Session<'m> {
         s.inputs
             .apply(isa, [&layer.q, &layer.k, &layer.v], linear_eps, h, outputs)
             .map_err(|e| model.non_finite(index, "attention input", start + e.row))?;
-        for t in 0..tokens {
-            let q = &mut s.q[t * q_width..(t + 1) * q_width];
-            let k = &mut s.k[t * kv_width..(t + 1) * kv_width];
-            self.rope.apply(isa, start + t, q, c.rope_pairs);
-            self.rope.apply(isa, start + t, k, c.rope_pairs);
-            self.cache.push(index, k, &s.v[t * kv_width..(t + 1) * kv_width]);
+        self.rope.apply_tokens(isa, start, tokens, &mut s.q, c.rope_pairs);
+        self.rope.apply_tokens(isa, start, tokens, &mut s.k, c.rope_pairs);
+        for (k, v) in s.k.chunks_exact(kv_width).zip(s.v.chunks_exact(kv_width)) {
+            self.cache.push(index, k, v);
         }
 
         let (cache, q, group) = (&self.cache, &s.q, c.heads / c.kv_heads);

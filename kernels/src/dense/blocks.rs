@@ -1,20 +1,22 @@
-//! Weights in blocks: dequantized a panel at a time into a first-level cache, then multiplied as f32.
+//! Weights in blocks: dequantized in registers for one token, a panel at a time into a first-level
+//! cache for several, then multiplied as f32.
 
 use std::ops::Range;
 
-use super::prefill::{Lanes, PANEL, Source};
+use super::{
+    decode,
+    prefill::{Lanes, Source},
+};
 use crate::{
     Isa,
-    packing::{BlockFormat, dequantize},
+    packing::{BlockFormat, OpenBlock, dequantize, q6_k, q8_0},
     parallel,
     simd::{LANES, Op, Simd},
 };
 
-/// Rows that are summed side by side, as in `decode`; with a panel of 512 columns, 8 kB.
-const ROWS: usize = 4;
-
-/// Rows of one task.
-const TASK_ROWS: usize = 64;
+/// Rows that are summed side by side: one chain of fused multiply-adds would be slower than
+/// dequantizing is.
+const ROWS: usize = 2;
 
 /// A matrix of blocks, row-major.
 #[derive(Clone, Copy)]
@@ -45,23 +47,25 @@ impl Source for Rows<'_> {
     #[inline(always)]
     fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
         // A panel is a whole number of blocks, and a block one of lanes.
-        dequantize(s, self.format, self.part(row, cols), panel.as_flattened_mut());
+        dequantize(s, self.format, self.part(row, cols), panel.iter_mut().map(|lanes| &mut lanes.0));
     }
 }
 
 /// `out[r] = w[r] . x`
 pub(super) fn matmul(isa: Isa, w: Rows, x: &[f32], out: &mut [f32]) {
+    let rows = decode::task_rows(x.len());
     let work = out.len() * x.len();
     let x = x.as_chunks::<LANES>().0;
-    let tasks: Vec<_> = out.chunks_mut(TASK_ROWS).enumerate().collect();
-    parallel::for_each(work, tasks, |(i, out)| isa.run(DotRows { w, first: i * TASK_ROWS, x, out }));
+    parallel::for_each_chunk(work, out, rows, |task, out| {
+        let first = task * rows * w.row_bytes;
+        let bytes = &w.bytes[first..first + out.len() * w.row_bytes];
+        isa.run(DotRows { w: Rows { bytes, ..w }, x, out });
+    });
 }
 
 struct DotRows<'a> {
     w: Rows<'a>,
-    /// The row of `out[0]`.
-    first: usize,
-    x: &'a [Lanes],
+    x: &'a [[f32; LANES]],
     out: &'a mut [f32],
 }
 
@@ -70,22 +74,33 @@ impl Op for DotRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut panel = [[[0.0; LANES]; PANEL]; ROWS];
-        for (i, out) in self.out.chunks_mut(ROWS).enumerate() {
-            // Of the last rows, fewer than four, some are computed twice.
-            let row = |r: usize| self.first + i * ROWS + r.min(out.len() - 1);
+        match self.w.format {
+            BlockFormat::Q8_0 => self.dot::<S, q8_0::Open<S>, { q8_0::BLOCK_BYTES }>(s),
+            BlockFormat::Q6K => self.dot::<S, q6_k::Open, { q6_k::BLOCK_BYTES }>(s),
+        }
+    }
+}
+
+impl<'a> DotRows<'a> {
+    #[inline(always)]
+    fn dot<S: Simd, B: OpenBlock<'a, S, N>, const N: usize>(self, s: S) {
+        let pairs = self.w.bytes.chunks(ROWS * self.w.row_bytes);
+        for (bytes, out) in pairs.zip(self.out.chunks_mut(ROWS)) {
+            // The last row of an odd number is computed twice.
+            let (w0, w1) = bytes.split_at(self.w.row_bytes);
+            let (w0, w1) = (w0.as_chunks::<N>().0, if w1.is_empty() { w0 } else { w1 }.as_chunks::<N>().0);
             let mut sums = [s.splat(0.0); ROWS];
-            for (p, x) in self.x.chunks(PANEL).enumerate() {
-                let cols = p * PANEL * LANES..(p * PANEL + x.len()) * LANES;
-                for (r, panel) in panel.iter_mut().enumerate() {
-                    self.w.widen(s, row(r), cols.clone(), &mut panel[..x.len()]);
+            for (b, x) in self.x.chunks_exact(B::VECTORS).enumerate() {
+                // Two rows are two streams; asking for them in the order of memory makes them one.
+                let ahead = bytes.as_ptr().wrapping_add(b * ROWS * N + decode::AHEAD);
+                for line in 0..(ROWS * N).div_ceil(64) {
+                    s.prefetch(ahead.wrapping_add(64 * line));
                 }
-                let [w0, w1, w2, w3] = &panel;
-                let w = [&w0[..x.len()], &w1[..x.len()], &w2[..x.len()], &w3[..x.len()]];
-                for (k, x) in x.iter().enumerate() {
+                let blocks = [B::open(s, &w0[b]), B::open(s, &w1[b])];
+                for (i, x) in x.iter().enumerate() {
                     let x = s.load(x);
                     for r in 0..ROWS {
-                        sums[r] = s.mul_add(s.load(&w[r][k]), x, sums[r]);
+                        sums[r] = s.mul_add(blocks[r].lanes(s, i), x, sums[r]);
                     }
                 }
             }

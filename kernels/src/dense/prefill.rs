@@ -4,11 +4,13 @@
 //!            128 tokens
 //!         ┌─────────────┐   A task owns a block of outputs and keeps 16 lanes of partial sums for
 //!   12    │ [16 lanes]  │   each of them in memory. It walks over the columns in panels of 512: widen
-//!   rows  │   . . .     │   12 rows of the panel (24 kB, first-level cache), then for every tile of
-//!         └─────────────┘   2 tokens x 3 rows go on where the sums stopped.
+//!   rows  │   . . .     │   12 rows of the panel (24 kB, first-level cache), then for every tile go on
+//!         └─────────────┘   where the sums stopped.
 //! ```
 //!
-//! Going on with all 16 lanes keeps the order of every sum: panels and tiles change no bit.
+//! A tile is as many sums as registers hold: 6 rows x 4 tokens where one of 32 registers is a sum
+//! (AVX-512), 3 x 2 where a sum takes two of 16. Going on with all 16 lanes keeps the order of every
+//! sum: panels and tiles change no bit.
 
 use std::{array, ops::Range};
 
@@ -18,13 +20,18 @@ use crate::{
     simd::{LANES, Lane, Op, Simd},
 };
 
-/// 16 columns, the last ones padded with zeros.
-pub(super) type Lanes = [f32; LANES];
+/// 16 columns, the last ones padded with zeros. One line of a cache: a load that crosses two lines takes
+/// twice as long, and here loads come almost as often as products.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Lanes(pub(super) [f32; LANES]);
 
-/// A tile: 3 x 2 sums of two AVX2 registers each leave four of sixteen registers for operands.
-const TILE_ROWS: usize = 3;
-const TILE_TOKENS: usize = 2;
-/// Rows of a panel: with 512 columns 24 kB, so that it stays in a first-level cache of 32 kB.
+impl Lanes {
+    const ZERO: Self = Self([0.0; LANES]);
+}
+
+/// Rows of a panel, a multiple of every tile's: with 512 columns 24 kB, so that it stays in a first-level
+/// cache of 32 kB.
 const BLOCK_ROWS: usize = 12;
 pub(super) const PANEL: usize = 512 / LANES;
 /// Tokens of a block: 12 x 128 sums of 64 bytes are 96 kB of second-level cache.
@@ -49,10 +56,10 @@ impl<T: Lane> Source for Plain<'_, T> {
     fn widen<S: Simd>(&self, s: S, row: usize, cols: Range<usize>, panel: &mut [Lanes]) {
         let (whole, tail) = self.w[row * self.cols..][cols].as_chunks();
         for (w, lanes) in whole.iter().zip(&mut *panel) {
-            s.store(T::load(s, w), lanes);
+            s.store(T::load(s, w), &mut lanes.0);
         }
         if !tail.is_empty() {
-            s.store(s.load_tail(tail), &mut panel[whole.len()]);
+            s.store(s.load_tail(tail), &mut panel[whole.len()].0);
         }
     }
 }
@@ -61,9 +68,15 @@ impl<T: Lane> Source for Plain<'_, T> {
 pub(super) fn matmul(isa: Isa, w: impl Source, rows: usize, cols: usize, x: &[f32], out: &mut [f32]) {
     let work = rows * x.len();
     // [tokens, columns / 16 rounded up]
-    let mut padded = vec![[0.0; LANES]; x.len() / cols * cols.div_ceil(LANES)];
-    for (x, padded) in x.chunks_exact(cols).zip(padded.chunks_exact_mut(cols.div_ceil(LANES))) {
-        padded.as_flattened_mut()[..cols].copy_from_slice(x);
+    let mut padded = Vec::with_capacity(x.len() / cols * cols.div_ceil(LANES));
+    for x in x.chunks_exact(cols) {
+        let (whole, tail) = x.as_chunks();
+        padded.extend(whole.iter().map(|&lanes| Lanes(lanes)));
+        if !tail.is_empty() {
+            let mut last = Lanes::ZERO;
+            last.0[..tail.len()].copy_from_slice(tail);
+            padded.push(last);
+        }
     }
     let tasks = parallel::blocks(out, rows, BLOCK_TOKENS, BLOCK_ROWS);
     parallel::for_each(work, tasks, |block| isa.run(MatmulBlock { w, cols, x: &padded, block }));
@@ -81,75 +94,89 @@ impl<W: Source> Op for MatmulBlock<'_, W> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if S::SUMS >= 24 {
+            self.by_tiles::<S, 6, 4>(s);
+        } else {
+            self.by_tiles::<S, 3, 2>(s);
+        }
+    }
+}
+
+impl<W: Source> MatmulBlock<'_, W> {
+    /// Tiles of `R` rows and `T` tokens.
+    #[inline(always)]
+    fn by_tiles<S: Simd, const R: usize, const T: usize>(self, s: S) {
         let Self { w, cols, x, mut block } = self;
         let steps = cols.div_ceil(LANES);
         let rows = block.out[0].len();
         let tokens = block.out.len();
         let x = &x[block.token * steps..(block.token + tokens) * steps];
 
-        let mut panel = vec![[[0.0; LANES]; PANEL]; BLOCK_ROWS];
-        let mut sums = vec![[[0.0; LANES]; BLOCK_ROWS]; tokens];
+        let mut panel = vec![[Lanes::ZERO; PANEL]; BLOCK_ROWS];
+        let mut sums = vec![[Lanes::ZERO; BLOCK_ROWS]; tokens];
         for first in (0..steps).step_by(PANEL) {
             let n = PANEL.min(steps - first);
             for (r, panel) in panel.iter_mut().enumerate().take(rows) {
                 w.widen(s, block.row + r, first * LANES..cols.min((first + n) * LANES), &mut panel[..n]);
             }
+            let panel = &panel[..rows.next_multiple_of(R)];
             let mut t = 0;
             while t < tokens {
-                let x0 = &x[t * steps + first..][..n];
-                if let Some(sums) = sums[t..].first_chunk_mut::<TILE_TOKENS>() {
-                    let x1 = &x[(t + 1) * steps + first..][..n];
-                    tiles(s, &panel, rows, [x0, x1], sums);
+                let x = &x[t * steps + first..];
+                if let Some(sums) = sums[t..].first_chunk_mut::<T>() {
+                    tiles::<S, R, T>(s, panel, x, steps, n, sums);
+                    t += T;
                 } else {
-                    tiles(s, &panel, rows, [x0], array::from_mut(&mut sums[t]));
+                    tiles::<S, R, 1>(s, panel, x, steps, n, array::from_mut(&mut sums[t]));
+                    t += 1;
                 }
-                t += TILE_TOKENS;
             }
         }
         for (out, sums) in block.out.iter_mut().zip(&sums) {
             for (out, sum) in out.iter_mut().zip(sums) {
-                *out = s.sum(s.load(sum));
+                *out = s.sum(s.load(&sum.0));
             }
         }
     }
 }
 
-/// Adds a panel's products to the sums of `T` tokens.
+/// Adds a panel's products to the sums of `T` tokens, in tiles of `R` rows. `x` starts at the panel's
+/// columns of the first token; the next token's are `steps` later.
 #[inline(always)]
-fn tiles<S: Simd, const T: usize>(
+fn tiles<S: Simd, const R: usize, const T: usize>(
     s: S,
     panel: &[[Lanes; PANEL]],
-    rows: usize,
-    x: [&[Lanes]; T],
+    x: &[Lanes],
+    steps: usize,
+    n: usize,
     sums: &mut [[Lanes; BLOCK_ROWS]; T],
 ) {
+    let x: [&[Lanes]; T] = array::from_fn(|t| &x[t * steps..][..n]);
     // Rows after the last one hold zeros or an older panel; their sums are never read.
-    for (i, w) in panel.as_chunks::<TILE_ROWS>().0.iter().enumerate().take(rows.div_ceil(TILE_ROWS)) {
-        let at = i * TILE_ROWS;
-        let mut acc = [[s.splat(0.0); TILE_ROWS]; T];
+    for (i, w) in panel.as_chunks::<R>().0.iter().enumerate() {
+        let w: [&[Lanes]; R] = array::from_fn(|r| &w[r][..n]);
+        let at = i * R;
+        let mut acc = [[s.splat(0.0); R]; T];
         for t in 0..T {
-            for r in 0..TILE_ROWS {
-                acc[t][r] = s.load(&sums[t][at + r]);
+            for r in 0..R {
+                acc[t][r] = s.load(&sums[t][at + r].0);
             }
         }
-        let n = x[0].len();
-        let w = [&w[0][..n], &w[1][..n], &w[2][..n]];
-        let x = x.map(|x| &x[..n]);
         for k in 0..n {
             let mut tokens = [s.splat(0.0); T];
             for t in 0..T {
-                tokens[t] = s.load(&x[t][k]);
+                tokens[t] = s.load(&x[t][k].0);
             }
-            for r in 0..TILE_ROWS {
-                let w = s.load(&w[r][k]);
+            for r in 0..R {
+                let w = s.load(&w[r][k].0);
                 for t in 0..T {
                     acc[t][r] = s.mul_add(w, tokens[t], acc[t][r]);
                 }
             }
         }
         for t in 0..T {
-            for r in 0..TILE_ROWS {
-                s.store(acc[t][r], &mut sums[t][at + r]);
+            for r in 0..R {
+                s.store(acc[t][r], &mut sums[t][at + r].0);
             }
         }
     }

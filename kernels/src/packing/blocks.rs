@@ -4,7 +4,7 @@
 use super::{layout::check_lengths, q6_k, q8_0};
 use crate::{
     Isa,
-    simd::{Op, Simd},
+    simd::{LANES, Op, Simd},
 };
 
 /// The block types of GGUF for weights that are not ternary.
@@ -101,23 +101,43 @@ impl Op for Dequantize<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        dequantize(s, self.format, self.bytes, self.out);
+        dequantize(s, self.format, self.bytes, self.out.as_chunks_mut().0.iter_mut());
     }
 }
 
-/// [`BlockFormat::dequantize`] for code that is being compiled for an instruction set.
+/// A block that is being dequantized, 16 weights at a time.
+pub(crate) trait OpenBlock<'a, S: Simd, const BYTES: usize> {
+    /// Vectors of a block.
+    const VECTORS: usize;
+    fn open(s: S, block: &'a [u8; BYTES]) -> Self;
+    /// Weights 16 i to 16 i + 15.
+    fn lanes(&self, s: S, i: usize) -> S::V;
+}
+
+/// [`BlockFormat::dequantize`] for code that is being compiled for an instruction set, into vectors.
 #[inline(always)]
-pub(crate) fn dequantize<S: Simd>(s: S, format: BlockFormat, bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn dequantize<'a, S: Simd>(
+    s: S,
+    format: BlockFormat,
+    bytes: &[u8],
+    out: impl Iterator<Item = &'a mut [f32; LANES]>,
+) {
     match format {
-        BlockFormat::Q8_0 => {
-            for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                q8_0::dequantize(s, block, out);
-            }
-        }
-        BlockFormat::Q6K => {
-            for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-                q6_k::dequantize(s, block, out);
-            }
+        BlockFormat::Q8_0 => dequantize_blocks::<S, q8_0::Open<S>, { q8_0::BLOCK_BYTES }>(s, bytes, out),
+        BlockFormat::Q6K => dequantize_blocks::<S, q6_k::Open, { q6_k::BLOCK_BYTES }>(s, bytes, out),
+    }
+}
+
+#[inline(always)]
+fn dequantize_blocks<'a, 'b, S: Simd, B: OpenBlock<'a, S, N>, const N: usize>(
+    s: S,
+    bytes: &'a [u8],
+    mut out: impl Iterator<Item = &'b mut [f32; LANES]>,
+) {
+    for block in bytes.as_chunks().0 {
+        let block = B::open(s, block);
+        for (i, out) in out.by_ref().take(B::VECTORS).enumerate() {
+            s.store(block.lanes(s, i), out);
         }
     }
 }

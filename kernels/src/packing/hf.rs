@@ -67,6 +67,19 @@ pub fn unpack(bytes: &[u8], cols: usize, codes: &mut [i8]) -> Result<(), Invalid
     Ok(())
 }
 
+/// Unpacks one of the four rows that share a packed row, both of `codes.len()` columns.
+///
+/// # Errors
+/// The first byte whose field of this row is 3; its block is 0.
+pub(crate) fn unpack_row(bytes: &[u8], quarter: usize, codes: &mut [i8]) -> Result<(), InvalidTrit> {
+    debug_assert_eq!(bytes.len(), codes.len());
+    unpack_run(bytes, LOW_FIRST[quarter], codes);
+    match codes.iter().position(|&code| code == 2) {
+        Some(byte) => Err(InvalidTrit { block: 0, byte, value: bytes[byte] }),
+        None => Ok(()),
+    }
+}
+
 fn check_lengths(codes: usize, cols: usize, bytes: usize) {
     assert_eq!(bytes.checked_mul(QUARTERS), Some(codes), "four codes a byte");
     assert!(cols > 0 && bytes.is_multiple_of(cols), "packed rows are [rows / 4, cols]");

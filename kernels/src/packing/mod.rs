@@ -31,7 +31,7 @@ pub mod tq2_0;
 mod two_bits;
 
 pub use blocks::BlockFormat;
-pub(crate) use blocks::dequantize;
+pub(crate) use blocks::{OpenBlock, dequantize};
 use half::f16;
 
 /// The ternary block types of GGUF.

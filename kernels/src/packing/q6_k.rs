@@ -22,8 +22,8 @@
 
 use half::f16;
 
-use super::blocks::{ROUND, ROUND_POSITIVE};
-use crate::simd::{Simd, f16_to_f32};
+use super::blocks::{OpenBlock, ROUND, ROUND_POSITIVE};
+use crate::simd::{LANES, Simd};
 
 /// Weights of a block.
 pub const BLOCK: usize = 256;
@@ -200,29 +200,48 @@ fn read_codes(block: &[u8; BLOCK_BYTES]) -> [i8; BLOCK] {
     for (codes, (low, high)) in halves.zip(bytes) {
         // Copies that nothing overlaps, and a loop for each run: so LLVM takes 32 bytes at a time.
         let (low, high) = (*low, *high);
+        let code = |low: u8, high: u8| (low & 15 | high & 0x30) as i8 - 32;
         for l in 0..32 {
-            codes[l] = (low[l] & 15 | (high[l] & 3) << 4) as i8 - 32;
+            codes[l] = code(low[l], high[l] << 4);
         }
         for l in 0..32 {
-            codes[32 + l] = (low[32 + l] & 15 | (high[l] >> 2 & 3) << 4) as i8 - 32;
+            codes[32 + l] = code(low[32 + l], high[l] << 2);
         }
         for l in 0..32 {
-            codes[64 + l] = (low[l] >> 4 | (high[l] >> 4 & 3) << 4) as i8 - 32;
+            codes[64 + l] = code(low[l] >> 4, high[l]);
         }
         for l in 0..32 {
-            codes[96 + l] = (low[32 + l] >> 4 | (high[l] >> 6) << 4) as i8 - 32;
+            codes[96 + l] = code(low[32 + l] >> 4, high[l] >> 2);
         }
     }
     codes
 }
 
-#[inline(always)]
-pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
-    let d = f16_to_f32(f16::from_le_bytes([block[D_AT], block[D_AT + 1]]));
-    let codes = read_codes(block);
-    let runs = codes.as_chunks::<RUN>().0.iter().zip(out.as_chunks_mut::<RUN>().0);
-    for ((codes, out), &k) in runs.zip(&block[SCALES_AT..D_AT]) {
-        let step = s.splat(d * f32::from(k as i8));
-        s.store(s.mul(step, s.load_i8(codes)), out);
+/// A block that is being dequantized: codes that are bytes, and the step of each run.
+#[repr(align(64))]
+pub(crate) struct Open {
+    codes: [[i8; RUN]; RUN],
+    steps: [f32; RUN],
+}
+
+impl<'a, S: Simd> OpenBlock<'a, S, BLOCK_BYTES> for Open {
+    const VECTORS: usize = BLOCK / LANES;
+
+    #[inline(always)]
+    fn open(s: S, block: &'a [u8; BLOCK_BYTES]) -> Self {
+        let d = s.splat_f16(f16::from_le_bytes([block[D_AT], block[D_AT + 1]]));
+        let scales: &[i8] = bytemuck::cast_slice(&block[SCALES_AT..D_AT]);
+        let mut steps = [0.0; RUN];
+        s.store(s.mul(d, s.load_i8(&scales.as_chunks().0[0])), &mut steps);
+        let open = Self { codes: bytemuck::cast(read_codes(block)), steps };
+        // In memory, from where a load widens codes and broadcasts a step; in registers, where LLVM
+        // would keep them, that takes shuffles.
+        std::hint::black_box(&open);
+        open
+    }
+
+    #[inline(always)]
+    fn lanes(&self, s: S, run: usize) -> S::V {
+        s.mul(s.splat(self.steps[run]), s.load_i8(&self.codes[run]))
     }
 }

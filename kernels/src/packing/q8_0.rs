@@ -11,8 +11,8 @@
 
 use half::f16;
 
-use super::blocks::{ROUND, ROUND_POSITIVE};
-use crate::simd::{Simd, f16_to_f32};
+use super::blocks::{OpenBlock, ROUND, ROUND_POSITIVE};
+use crate::simd::{LANES, Simd};
 
 /// Weights of a block.
 pub const BLOCK: usize = 32;
@@ -37,12 +37,24 @@ pub(super) fn quantize(w: &[f32; BLOCK], block: &mut [u8; BLOCK_BYTES]) {
     }
 }
 
-#[inline(always)]
-pub(super) fn dequantize<S: Simd>(s: S, block: &[u8; BLOCK_BYTES], out: &mut [f32; BLOCK]) {
-    let (scale, codes) = block.split_at(2);
-    let d = s.splat(f16_to_f32(f16::from_le_bytes([scale[0], scale[1]])));
-    let codes: &[i8] = bytemuck::cast_slice(codes);
-    for (codes, out) in codes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        s.store(s.mul(s.load_i8(codes), d), out);
+/// A block that is being dequantized.
+pub(crate) struct Open<'a, S: Simd> {
+    d: S::V,
+    codes: &'a [[i8; LANES]],
+}
+
+impl<'a, S: Simd> OpenBlock<'a, S, BLOCK_BYTES> for Open<'a, S> {
+    const VECTORS: usize = BLOCK / LANES;
+
+    #[inline(always)]
+    fn open(s: S, block: &'a [u8; BLOCK_BYTES]) -> Self {
+        let (d, codes) = block.split_at(2);
+        let codes: &[i8] = bytemuck::cast_slice(codes);
+        Self { d: s.splat_f16(f16::from_le_bytes([d[0], d[1]])), codes: codes.as_chunks().0 }
+    }
+
+    #[inline(always)]
+    fn lanes(&self, s: S, i: usize) -> S::V {
+        s.mul(s.load_i8(&self.codes[i]), self.d)
     }
 }

@@ -41,6 +41,7 @@ macro_rules! on {
 
 impl Simd for Avx2 {
     type V = Vector;
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {
@@ -48,8 +49,23 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // Memory: a hint does not access it.
+        on!(self, _mm_prefetch::<_MM_HINT_T1>(p.cast()));
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Vector {
         on!(self, Vector(_mm256_set1_ps(x), _mm256_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> Vector {
+        on!(self, {
+            // Broadcast before widening, which loads can do; after it, it is a shuffle.
+            let wide = _mm256_cvtph_ps(_mm_set1_epi16(x.to_bits().cast_signed()));
+            Vector(wide, wide)
+        })
     }
 
     #[inline(always)]

@@ -4,6 +4,8 @@
 //!   lane      0   1   2  ...  7 | 8  ...  15
 //!   portable  [f32; 16]
 //!   avx2      __m256            | __m256
+//!   avx512    __m512
+//!   neon      4 float32x4_t
 //! ```
 //!
 //! A type that implements [`Simd`] is a token: a value of it proves that the CPU has the set, which
@@ -13,11 +15,19 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
 use half::{bf16, f16};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use portable::{Portable, f16_to_f32};
 
 /// Lanes of a vector.
@@ -34,11 +44,21 @@ pub(crate) trait Op {
 pub(crate) trait Simd: Copy + Send + Sync {
     /// 16 lanes.
     type V: Copy;
+    /// Vectors that fit the registers as sums, beside the operands of their products.
+    const SUMS: usize;
 
     /// Runs `op` compiled for this set.
     fn vectorize<O: Op>(self, op: O) -> O::Output;
 
+    /// Asks for the line of `p` to come into the second-level cache; only a hint, for any address.
+    #[inline(always)]
+    fn prefetch(self, _p: *const u8) {}
+
     fn splat(self, x: f32) -> Self::V;
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> Self::V {
+        self.splat(f16_to_f32(x))
+    }
     fn load(self, x: &[f32; LANES]) -> Self::V;
     fn load_f16(self, x: &[f16; LANES]) -> Self::V;
     fn load_bf16(self, x: &[bf16; LANES]) -> Self::V;

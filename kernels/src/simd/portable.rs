@@ -16,6 +16,7 @@ const ROUND: f32 = 12_582_912.0;
 
 impl Simd for Portable {
     type V = [f32; LANES];
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn vectorize<O: Op>(self, op: O) -> O::Output {

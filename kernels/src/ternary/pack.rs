@@ -1,11 +1,18 @@
 //! Into the working layout and back.
 
+use std::convert::Infallible;
+
+use half::f16;
 use rayon::prelude::*;
 
-use super::{MAX_COLS, TILE_ROWS, TileUnit, ZERO_UNIT, f16};
+use super::{
+    MAX_COLS,
+    layout::{GROUP_ROWS, Layout, Line, Shape, TILE_ROWS, byte_of_row, five_trits, two_bits},
+};
 use crate::{
-    packing::{InvalidTrit, TernaryFormat},
-    quantize::UNIT_COLS,
+    disjoint::Disjoint,
+    packing::{InvalidTrit, TernaryFormat, hf},
+    quantize::CHUNK_COLS,
 };
 
 /// Packed bytes that are no ternary matrix of the given shape with one scale.
@@ -67,15 +74,98 @@ pub enum PackedError {
     },
 }
 
-pub(super) fn from_codes(cols: usize, codes: &[i8]) -> Vec<TileUnit> {
-    let mut units = zeros(codes.len() / cols, cols);
-    let tiles = units.par_chunks_mut(cols.div_ceil(UNIT_COLS));
-    tiles.zip(codes.par_chunks(TILE_ROWS * cols)).for_each(|(tile, codes)| {
-        for (r, codes) in codes.chunks_exact(cols).enumerate() {
-            write_row(tile, r, codes);
+/// `codes` `[rows, cols]`.
+pub(super) fn from_codes(shape: Shape, codes: &[i8]) -> Vec<Line> {
+    fill(shape, |group, write| {
+        let rows = codes.chunks_exact(shape.cols).skip(group * GROUP_ROWS).take(GROUP_ROWS);
+        for (r, codes) in rows.enumerate() {
+            write(r, codes);
         }
-    });
-    units
+        Ok::<_, Infallible>(())
+    })
+    .map_or_else(|never| match never {}, |(lines, _)| lines)
+}
+
+/// transformers' packing, `bytes` `[rows / 4, cols]`.
+pub(super) fn from_hf(shape: Shape, bytes: &[u8]) -> Result<Vec<Line>, PackedError> {
+    let Shape { rows, cols, .. } = shape;
+    if !(1..=MAX_COLS).contains(&cols) {
+        return Err(PackedError::Columns { cols, block: 1 });
+    }
+    if !rows.is_multiple_of(hf::QUARTERS) || (rows / hf::QUARTERS).checked_mul(cols) != Some(bytes.len()) {
+        return Err(PackedError::Length { rows, cols, found: bytes.len() });
+    }
+    let packed_rows = rows / hf::QUARTERS;
+    let (lines, _) = fill(shape, |group, write| {
+        let mut codes = vec![0; cols];
+        for row in group * GROUP_ROWS..rows.min((group + 1) * GROUP_ROWS) {
+            let packed = row % packed_rows;
+            hf::unpack_row(&bytes[packed * cols..(packed + 1) * cols], row / packed_rows, &mut codes)
+                .map_err(|invalid| PackedError::Invalid { row, invalid })?;
+            write(row % GROUP_ROWS, &codes);
+        }
+        Ok(())
+    })?;
+    Ok(lines)
+}
+
+/// A matrix of which `group(i, write)` writes the rows of group `i` by `write(row in the group, codes)`.
+/// The result of every group comes back in their order, or the first error.
+fn fill<T: Send, E: Send>(
+    shape: Shape,
+    group: impl Fn(usize, &mut dyn FnMut(usize, &[i8])) -> Result<T, E> + Sync,
+) -> Result<(Vec<Line>, Vec<T>), E> {
+    let mut lines = vec![shape.layout.zero(); shape.total()];
+    let parts = Disjoint::new(&mut lines);
+    let results = (0..shape.groups())
+        .into_par_iter()
+        .map(|g| group(g, &mut |r, codes| write_row(shape, &parts, g, r, codes)))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    Ok((lines, results))
+}
+
+/// Called for a group by one thread only.
+fn write_row(shape: Shape, lines: &Disjoint<Line>, group: usize, r: usize, codes: &[i8]) {
+    let (width, at) = (shape.width(group), byte_of_row(r % TILE_ROWS));
+    for (chunk, codes) in codes.chunks(CHUNK_COLS).enumerate() {
+        // SAFETY: a group's lines, which only this thread has, and only here.
+        let lines = unsafe { lines.part(shape.part(chunk, group)) };
+        let bytes = lines[r / TILE_ROWS..].iter_mut().step_by(width).map(|line| &mut line.0[at]);
+        match shape.layout {
+            Layout::TwoBits => write(bytes, codes, two_bits::encode),
+            Layout::FiveTrits => write(bytes, codes, five_trits::encode),
+        }
+    }
+}
+
+#[inline]
+fn write<'a, const N: usize>(
+    mut bytes: impl Iterator<Item = &'a mut u8>,
+    codes: &[i8],
+    encode: impl Fn([i8; N]) -> u8,
+) {
+    let (whole, tail) = codes.as_chunks::<N>();
+    for (codes, byte) in whole.iter().zip(&mut bytes) {
+        *byte = encode(*codes);
+    }
+    if let Some(byte) = bytes.next().filter(|_| !tail.is_empty()) {
+        let mut padded = [0; N];
+        padded[..tail.len()].copy_from_slice(tail);
+        *byte = encode(padded);
+    }
+}
+
+pub(super) fn read_row(shape: Shape, lines: &[Line], row: usize, codes: &mut [i8]) {
+    let (group, r) = (row / GROUP_ROWS, row % GROUP_ROWS);
+    let at = byte_of_row(r % TILE_ROWS);
+    for (chunk, codes) in codes.chunks_mut(CHUNK_COLS).enumerate() {
+        let lines = lines[shape.part(chunk, group)][r / TILE_ROWS..].iter().step_by(shape.width(group));
+        for (line, codes) in lines.zip(codes.chunks_mut(shape.layout.codes_per_byte())) {
+            codes.copy_from_slice(&shape.layout.decode(line.0[at])[..codes.len()]);
+        }
+    }
 }
 
 /// The scale of the first block with a nonzero code, and where it is.
@@ -96,12 +186,13 @@ impl Found {
     }
 }
 
+/// GGUF blocks, and the scale that they share.
 pub(super) fn from_packed(
+    shape: Shape,
     format: TernaryFormat,
-    rows: usize,
-    cols: usize,
     bytes: &[u8],
-) -> Result<(Vec<TileUnit>, f16), PackedError> {
+) -> Result<(Vec<Line>, f16), PackedError> {
+    let Shape { rows, cols, .. } = shape;
     let row_bytes = format
         .row_bytes(cols)
         .filter(|_| (1..=MAX_COLS).contains(&cols))
@@ -109,18 +200,13 @@ pub(super) fn from_packed(
     if rows.checked_mul(row_bytes) != Some(bytes.len()) {
         return Err(PackedError::Length { rows, cols, found: bytes.len() });
     }
-    let mut units = zeros(rows, cols);
-    let found: Vec<Result<Option<Found>, PackedError>> = units
-        .par_chunks_mut(cols.div_ceil(UNIT_COLS))
-        .zip(bytes.par_chunks(TILE_ROWS * row_bytes))
-        .enumerate()
-        .map(|(i, (tile, bytes))| repack_tile(format, cols, tile, i * TILE_ROWS, bytes))
-        .collect();
+    let (lines, found) = fill(shape, |group, write| {
+        let rows = bytes.chunks(GROUP_ROWS * row_bytes).nth(group).unwrap_or_default();
+        repack_group(format, cols, group * GROUP_ROWS, rows, write)
+    })?;
     let mut first: Option<Found> = None;
-    for found in found {
-        if let Some(found) = found? {
-            found.same_as(*first.get_or_insert(found))?;
-        }
+    for found in found.into_iter().flatten() {
+        found.same_as(*first.get_or_insert(found))?;
     }
     let scale = match first {
         Some(first) => first.scale,
@@ -133,16 +219,16 @@ pub(super) fn from_packed(
             scale[0]
         }
     };
-    Ok((units, scale))
+    Ok((lines, scale))
 }
 
-/// Repacks the rows of one tile, of which the first is `first_row`.
-fn repack_tile(
+/// Repacks the rows of one group, of which the first is `first_row`.
+fn repack_group(
     format: TernaryFormat,
     cols: usize,
-    tile: &mut [TileUnit],
     first_row: usize,
     bytes: &[u8],
+    write: &mut dyn FnMut(usize, &[i8]),
 ) -> Result<Option<Found>, PackedError> {
     let row_bytes = cols / format.block() * format.block_bytes();
     let blocks = cols / format.block();
@@ -163,36 +249,7 @@ fn repack_tile(
                 found.same_as(*first.get_or_insert(found))?;
             }
         }
-        write_row(tile, r, &codes);
+        write(r, &codes);
     }
     Ok(first)
-}
-
-fn zeros(rows: usize, cols: usize) -> Vec<TileUnit> {
-    vec![ZERO_UNIT; rows.div_ceil(TILE_ROWS) * cols.div_ceil(UNIT_COLS)]
-}
-
-fn write_row(tile: &mut [TileUnit], r: usize, codes: &[i8]) {
-    for (unit, codes) in tile.iter_mut().zip(codes.chunks(UNIT_COLS)) {
-        let mut padded = [[0; 32]; 4];
-        padded.as_flattened_mut()[..codes.len()].copy_from_slice(codes);
-        let field = |code: i8| (code & 3) as u8;
-        for (j, byte) in unit.0[r].iter_mut().enumerate() {
-            *byte = field(padded[0][j])
-                | field(padded[1][j]) << 2
-                | field(padded[2][j]) << 4
-                | field(padded[3][j]) << 6;
-        }
-    }
-}
-
-pub(super) fn read_row(tile: &[TileUnit], r: usize, codes: &mut [i8]) {
-    for (unit, codes) in tile.iter().zip(codes.chunks_mut(UNIT_COLS)) {
-        for (i, codes) in codes.chunks_mut(32).enumerate() {
-            for (code, byte) in codes.iter_mut().zip(unit.0[r]) {
-                // The field moved to the top, then down again with its sign.
-                *code = (byte << (6 - 2 * i)) as i8 >> 6;
-            }
-        }
-    }
 }

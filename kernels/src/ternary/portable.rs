@@ -1,30 +1,126 @@
-//! The reference: additions, subtractions and masks.
+//! Plain Rust: the reference, and what runs where there is nothing better.
 
-use super::{TILE_ROWS, TileUnit};
-use crate::quantize::Unit;
+use std::array::from_fn;
 
-/// The sums of one tile's rows for one token.
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    four_russians::{self, Indices, Lanes, Partial, Place, Sums, TABLES, TOKENS, Table, WordLanes},
+    kernels::{Kernels, compile},
+    layout::{GROUP_TILES, Layout, Line, TILE_ROWS, byte_of_row},
+    lookup::{self, TileSums},
+};
+use crate::{quantize::Chunk, simd::Portable};
+
+/// One token: the sum for every byte of codes.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct ByteTable([i16; 256]);
+
+// SAFETY: 512 bytes without padding, of which every pattern is valid.
+unsafe impl Zeroable for ByteTable {}
+// SAFETY: as above.
+unsafe impl Pod for ByteTable {}
+
+/// Lines of a [`ByteTable`].
+const TABLE_LINES: usize = size_of::<ByteTable>() / size_of::<Line>();
+
 #[inline(never)]
-pub(super) fn ternary_dot_tile(tile: &[TileUnit], x: &[Unit]) -> [i32; TILE_ROWS] {
-    let mut sums = [0; TILE_ROWS];
-    for (unit, x) in tile.iter().zip(x) {
-        for (row, sum) in unit.0.iter().zip(&mut sums) {
-            // Four codes a byte: at most 4 * 127 per position.
-            let mut partial = [0i16; 32];
-            for j in 0..32 {
-                for (field, x) in x.iter().enumerate() {
-                    let code = row[j] >> (2 * field);
-                    let nonzero = 0u8.wrapping_sub(code & 1) as i8;
-                    let negative = 0u8.wrapping_sub(code >> 1 & 1) as i8;
-                    // (x ^ -1) - (-1) = -x
-                    let signed = (x[j] ^ negative).wrapping_sub(negative) & nonzero;
-                    partial[j] += i16::from(signed);
-                }
-            }
-            for p in partial {
-                *sum += i32::from(p);
+fn ternary_two_bit_tables(x: &Chunk, tables: &mut [Line]) {
+    for (x, table) in x.as_chunks().0.iter().zip(bytemuck::cast_slice_mut(tables)) {
+        let ByteTable(table) = table;
+        let [low, high] = lookup::two_pairs(x);
+        for (table, high) in table.as_chunks_mut::<16>().0.iter_mut().zip(high) {
+            for (sum, low) in table.iter_mut().zip(low) {
+                *sum = low + high;
             }
         }
     }
-    sums
 }
+
+#[inline(never)]
+fn ternary_five_trit_tables(x: &Chunk, tables: &mut [Line]) {
+    for (x, table) in x.as_chunks().0.iter().zip(bytemuck::cast_slice_mut(tables)) {
+        let ByteTable(table) = table;
+        let (positive, negative) = table.split_at_mut(128);
+        lookup::sums_of_five(x, positive.try_into().expect("128 sums"));
+        for (negative, positive) in negative.iter_mut().zip(positive) {
+            *negative = -*positive;
+        }
+    }
+}
+
+#[inline(never)]
+fn ternary_two_bit_sums(_: Portable, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
+    byte_sums(lines, tables, sums);
+}
+
+#[inline(never)]
+fn ternary_five_trit_sums(_: Portable, lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
+    byte_sums(lines, tables, sums);
+}
+
+#[inline(always)]
+fn byte_sums(lines: &[Line], tables: &[Line], sums: &mut [TileSums]) {
+    let tables: &[ByteTable] = bytemuck::cast_slice(tables);
+    let mut by_byte = [[0; TILE_ROWS]; GROUP_TILES];
+    let by_byte = &mut by_byte[..sums.len()];
+    let mut lines = lines.iter();
+    for ByteTable(table) in tables {
+        for (sums, line) in by_byte.iter_mut().zip(&mut lines) {
+            for (sum, &codes) in sums.iter_mut().zip(&line.0) {
+                *sum += i32::from(table[usize::from(codes)]);
+            }
+        }
+    }
+    for (sums, by_byte) in sums.iter_mut().zip(by_byte) {
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum += by_byte[byte_of_row(r)];
+        }
+    }
+}
+
+impl WordLanes for Portable {
+    type R = [i16; 8];
+
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn zero(self) -> [i16; 8] {
+        [0; 8]
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[i16]) -> [i16; 8] {
+        *x.first_chunk().expect("eight words")
+    }
+
+    #[inline(always)]
+    fn store(self, r: [i16; 8], out: &mut [i16]) {
+        out[..8].copy_from_slice(&r);
+    }
+
+    #[inline(always)]
+    fn widen(self, x: &[i8]) -> [i16; 8] {
+        x.first_chunk().expect("eight bytes").map(i16::from)
+    }
+
+    #[inline(always)]
+    fn add(self, a: [i16; 8], b: [i16; 8]) -> [i16; 8] {
+        from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: [i16; 8], b: [i16; 8]) -> [i16; 8] {
+        from_fn(|i| a[i].wrapping_sub(b[i]))
+    }
+
+    #[inline(always)]
+    fn add_to_sums(self, r: [i16; 8], sums: &mut [i32]) {
+        for (sum, r) in sums[..8].iter_mut().zip(r) {
+            *sum += i32::from(r);
+        }
+    }
+}
+
+compile!(Portable, half Portable, |token| token);

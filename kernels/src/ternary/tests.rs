@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::Random;
+use half::f16;
+
+use crate::{packing::hf, testing::Random};
 
 fn reference(rows: usize, codes: &[i8], x: &Int8Rows) -> Vec<i32> {
     let cols = x.cols();
@@ -17,12 +19,12 @@ fn reference(rows: usize, codes: &[i8], x: &Int8Rows) -> Vec<i32> {
 }
 
 fn check(rows: usize, codes: &[i8], x: &Int8Rows) {
-    let matrix = TernaryMatrix::from_codes(rows, x.cols(), codes);
+    let matrices = Layout::ALL.map(|layout| TernaryMatrix::from_codes(layout, rows, x.cols(), codes));
     let expected = reference(rows, codes, x);
-    for isa in Isa::available() {
+    for (matrix, isa) in matrices.iter().flat_map(|m| Isa::available().into_iter().map(move |isa| (m, isa))) {
         let mut sums = vec![i32::MIN; expected.len()];
         matrix.matmul_i32(isa, x, &mut sums);
-        assert_eq!(sums, expected, "{isa} {rows} x {} x {} tokens", x.cols(), x.rows());
+        assert_eq!(sums, expected, "{isa} {matrix:?} x {} tokens", x.rows());
         let mut out = vec![f32::NAN; expected.len()];
         matrix.matmul(isa, 0.037, x, &mut out);
         for (t, out) in out.chunks(rows).enumerate() {
@@ -30,6 +32,40 @@ fn check(rows: usize, codes: &[i8], x: &Int8Rows) {
                 let scaled = expected[t * rows + r] as f32 * (0.037 / x.scale(t));
                 assert_eq!(out.to_bits(), scaled.to_bits(), "{isa} [{t}][{r}]");
             }
+        }
+    }
+}
+
+/// All codes of a matrix, as they are read back.
+fn codes_of(matrix: &TernaryMatrix) -> Vec<i8> {
+    let mut codes = vec![9; matrix.rows() * matrix.cols()];
+    for (r, row) in codes.chunks_exact_mut(matrix.cols()).enumerate() {
+        matrix.codes_row(r, row);
+    }
+    codes
+}
+
+/// A CPU with AVX-512 but without VBMI takes a path of its own.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn avx512_without_vbmi() {
+    let avx512 = Isa::available().into_iter().find_map(|isa| match isa.set() {
+        Set::Avx512(avx512) => Some(avx512),
+        _ => None,
+    });
+    let Some(kernels) = avx512 else {
+        println!("skipped: this machine has no AVX-512");
+        return;
+    };
+    let mut random = Random::new(512);
+    for (rows, cols, tokens) in [(330, 333, 3), (64, 20, 1), (600, 1000, 9), (1, 1, 1)] {
+        let (codes, x) = (random.codes(rows * cols), random.int8_rows(tokens, cols));
+        let expected = reference(rows, &codes, &x);
+        for layout in Layout::ALL {
+            let TernaryMatrix { lines, shape } = TernaryMatrix::from_codes(layout, rows, cols, &codes);
+            let mut sums = vec![0; expected.len()];
+            Product { kernels, shape, lines: &lines, x: &x }.run(&mut sums, |_| |sum| sum);
+            assert_eq!(sums, expected, "{layout:?} [{rows}, {cols}]");
         }
     }
 }
@@ -45,20 +81,30 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn equals_i64(rows in 1..80usize, cols in 1..400usize, tokens in 1..65usize, seed: u64) {
+    fn equals_i64(rows in 1..150usize, cols in 1..500usize, tokens in 1..65usize, seed: u64) {
         let mut random = Random::new(seed);
         check(rows, &random.codes(rows * cols), &random.int8_rows(tokens, cols));
     }
 
     #[test]
-    fn codes_come_back(rows in 1..40usize, cols in 1..300usize, seed: u64) {
+    fn codes_come_back(rows in 1..140usize, cols in 1..300usize, seed: u64) {
         let codes = Random::new(seed).codes(rows * cols);
-        let matrix = TernaryMatrix::from_codes(rows, cols, &codes);
-        prop_assert_eq!((matrix.rows(), matrix.cols()), (rows, cols));
-        for r in 0..rows {
-            let mut row = vec![9; cols];
-            matrix.codes_row(r, &mut row);
-            prop_assert_eq!(&row, &codes[r * cols..(r + 1) * cols]);
+        for layout in Layout::ALL {
+            let matrix = TernaryMatrix::from_codes(layout, rows, cols, &codes);
+            prop_assert_eq!((matrix.rows(), matrix.cols(), matrix.layout()), (rows, cols, layout));
+            prop_assert_eq!(codes_of(&matrix), &codes[..]);
+        }
+    }
+
+    #[test]
+    fn hf_equals_codes(quarter in 0..40usize, cols in 1..300usize, seed: u64) {
+        let rows = 4 * quarter;
+        let codes = Random::new(seed).codes(rows * cols);
+        let mut bytes = vec![0; quarter * cols];
+        hf::pack(&codes, cols, &mut bytes);
+        for layout in Layout::ALL {
+            let matrix = TernaryMatrix::from_hf(layout, rows, cols, &bytes).unwrap();
+            prop_assert_eq!(codes_of(&matrix), &codes[..]);
         }
     }
 
@@ -82,8 +128,10 @@ proptest! {
                 // The first block has no code: any finite scale will do.
                 bytes[at..at + 2].copy_from_slice(&f16::ZERO.to_le_bytes());
             }
-            let (matrix, scale) = TernaryMatrix::from_packed(format, rows, cols, &bytes).unwrap();
+            let layout = Layout::ALL[(seed % 2) as usize];
+            let (matrix, scale) = TernaryMatrix::from_packed(layout, format, rows, cols, &bytes).unwrap();
             prop_assert_eq!(scale, if format.block_scales() { 0.25 } else { 1.0 });
+            prop_assert_eq!(codes_of(&matrix), &codes[..]);
             let x = x.clone().int8_rows(3, cols);
             let mut sums = vec![0; 3 * rows];
             matrix.matmul_i32(Isa::best(), &x, &mut sums);
@@ -106,16 +154,16 @@ fn the_scale_of_a_matrix_without_codes() {
         let cols = 2 * format.block();
         let mut bytes = vec![0; 3 * format.row_bytes(cols).unwrap()];
         format.pack(&vec![0; 3 * cols], f16::from_f32(0.5), &mut bytes);
-        let (_, scale) = TernaryMatrix::from_packed(format, 3, cols, &bytes).unwrap();
+        let (_, scale) = TernaryMatrix::from_packed(Layout::TwoBits, format, 3, cols, &bytes).unwrap();
         assert_eq!(scale, if format.block_scales() { 0.5 } else { 1.0 });
     }
 }
 
 #[test]
 fn extremes_do_not_overflow() {
-    // 5000 columns are 40 units: many times over the columns that an i16 could hold.
-    let (rows, cols) = (35, 5000);
-    for tokens in [1, 4, 5, 16, 23, 40] {
+    // Many times the columns that an i16 could hold, and whole chunks as well as a part of one.
+    let (rows, cols) = (35, 3290);
+    for tokens in [1, 4, 9, 16, 23, 40] {
         for value in [127.0, -127.0] {
             let x = exactly(&vec![value; cols], tokens);
             assert!(x.row(0).iter().all(|&q| f32::from(q) == value));
@@ -131,18 +179,21 @@ fn extremes_do_not_overflow() {
 
 #[test]
 fn several_parts_and_threads() {
-    let (rows, cols, tokens) = (1100, 130, 37);
+    // Five token groups in two tasks, rows in two parts, and enough work for threads.
+    let (rows, cols, tokens) = (2300, 170, 137);
     let mut random = Random::new(9);
     let codes = random.codes(rows * cols);
     let x = random.int8_rows(tokens, cols);
-    let matrix = TernaryMatrix::from_codes(rows, cols, &codes);
     let expected = reference(rows, &codes, &x);
-    for threads in [1, 2, 5] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for isa in Isa::available() {
-            let mut sums = vec![0; tokens * rows];
-            pool.install(|| matrix.matmul_i32(isa, &x, &mut sums));
-            assert_eq!(sums, expected, "{isa}, {threads} threads");
+    for layout in Layout::ALL {
+        let matrix = TernaryMatrix::from_codes(layout, rows, cols, &codes);
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for isa in Isa::available() {
+                let mut sums = vec![0; tokens * rows];
+                pool.install(|| matrix.matmul_i32(isa, &x, &mut sums));
+                assert_eq!(sums, expected, "{isa}, {threads} threads");
+            }
         }
     }
 }
@@ -150,20 +201,37 @@ fn several_parts_and_threads() {
 #[test]
 fn no_rows_and_no_tokens() {
     let x = Random::new(1).int8_rows(2, 10);
-    TernaryMatrix::from_codes(0, 10, &[]).matmul_i32(Isa::best(), &x, &mut []);
-    TernaryMatrix::from_codes(3, 10, &[0; 30]).matmul_i32(Isa::best(), &Int8Rows::new(), &mut []);
+    TernaryMatrix::from_codes(Layout::FiveTrits, 0, 10, &[]).matmul_i32(Isa::best(), &x, &mut []);
+    TernaryMatrix::from_codes(Layout::TwoBits, 3, 10, &[0; 30]).matmul_i32(
+        Isa::best(),
+        &Int8Rows::new(),
+        &mut [],
+    );
     for (format, expected) in [(TernaryFormat::Tq2_0, 0.0), (TernaryFormat::I2sX86, 1.0)] {
-        let (empty, scale) = TernaryMatrix::from_packed(format, 0, 256, &[]).unwrap();
+        let (empty, scale) = TernaryMatrix::from_packed(Layout::TwoBits, format, 0, 256, &[]).unwrap();
         assert_eq!((empty.bytes(), scale), (0, expected));
     }
 }
 
 #[test]
-fn storage_is_two_bits_a_code() {
-    let matrix = TernaryMatrix::from_codes(64, 256, &[1; 64 * 256]);
-    assert_eq!(matrix.bytes(), 64 * 256 / 4);
-    assert_eq!(matrix.units.as_ptr().align_offset(64), 0);
-    assert_eq!(format!("{matrix:?}"), "TernaryMatrix [64, 256]");
+fn storage_is_what_the_layout_says() {
+    let codes = vec![1; 128 * 320];
+    let matrix = TernaryMatrix::from_codes(Layout::TwoBits, 128, 320, &codes);
+    assert_eq!(matrix.bytes(), codes.len() / 4);
+    assert_eq!(format!("{matrix:?}"), "TernaryMatrix [128, 320] TwoBits");
+    let matrix = TernaryMatrix::from_codes(Layout::FiveTrits, 128, 320, &codes);
+    assert_eq!(matrix.bytes(), codes.len() / 5);
+}
+
+#[test]
+fn damaged_hf_bytes_are_errors() {
+    let read = |rows, cols, bytes: &[u8]| TernaryMatrix::from_hf(Layout::TwoBits, rows, cols, bytes);
+    assert!(read(8, 3, &[0; 6]).is_ok());
+    assert_eq!(read(8, 3, &[0; 5]).unwrap_err(), PackedError::Length { rows: 8, cols: 3, found: 5 });
+    assert_eq!(read(7, 3, &[0; 6]).unwrap_err(), PackedError::Length { rows: 7, cols: 3, found: 6 });
+    assert_eq!(read(8, 0, &[]).unwrap_err(), PackedError::Columns { cols: 0, block: 1 });
+    let error = read(8, 3, &[0, 0, 0, 0, 0b1100_0000, 0]).unwrap_err();
+    assert!(error.to_string().starts_with("row 7: block 0, byte 1 (0xc0) is not made of trits"), "{error}");
 }
 
 #[test]
@@ -173,16 +241,17 @@ fn damaged_blocks_are_errors() {
         let cols = 2 * block;
         let mut good = vec![0; rows * format.row_bytes(cols).unwrap()];
         format.pack(&vec![1; rows * cols], f16::ONE, &mut good);
-        let read =
-            |bytes: &[u8]| TernaryMatrix::from_packed(format, rows, cols, bytes).map(|(_, scale)| scale);
+        let read = |bytes: &[u8]| {
+            TernaryMatrix::from_packed(Layout::TwoBits, format, rows, cols, bytes).map(|(_, scale)| scale)
+        };
         assert_eq!(read(&good), Ok(1.0));
 
         let found = good.len() - 1;
         assert_eq!(read(&good[..found]), Err(PackedError::Length { rows, cols, found }));
-        let shape = TernaryMatrix::from_packed(format, usize::MAX, cols, &good).unwrap_err();
+        let shape = TernaryMatrix::from_packed(Layout::TwoBits, format, usize::MAX, cols, &good).unwrap_err();
         assert_eq!(shape, PackedError::Length { rows: usize::MAX, cols, found: good.len() });
         for cols in [0, block - 1, 1 << 25] {
-            let error = TernaryMatrix::from_packed(format, 1, cols, &[]).unwrap_err();
+            let error = TernaryMatrix::from_packed(Layout::TwoBits, format, 1, cols, &[]).unwrap_err();
             assert_eq!(error, PackedError::Columns { cols, block });
         }
 
