@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 
 use b158_checkpoint::{Checkpoint, LayerTensor, OpenOptions, TensorId, TensorType};
 use b158_convert::{Error, Format, Options, Scheme};
-use b158_kernels::{Isa, packing::hf, rope::RopePairs, ternary::TernaryMatrix};
+use b158_kernels::{
+    Isa,
+    packing::hf,
+    rope::RopePairs,
+    ternary::{Layout, TernaryMatrix},
+};
 use common::{LLAMA, Shape, oracle, quietly, random_checkpoint};
 use proptest::prelude::*;
 
@@ -66,7 +71,8 @@ fn codes(checkpoint: &Checkpoint, id: TensorId) -> (Vec<i8>, f32) {
     let mut codes = vec![0; rows * cols];
     let mut scale = checkpoint.scale(id).unwrap().unwrap_or(1.0);
     if let Some(format) = tensor.dtype.ternary() {
-        let (matrix, d) = TernaryMatrix::from_packed(format, rows, cols, tensor.bytes()).unwrap();
+        let (matrix, d) =
+            TernaryMatrix::from_packed(Layout::TwoBits, format, rows, cols, tensor.bytes()).unwrap();
         scale *= d;
         for (row, codes) in codes.chunks_exact_mut(cols).enumerate() {
             matrix.codes_row(row, codes);
