@@ -59,6 +59,31 @@
 //!
 //! -128 never occurs among the activations ([`quantize`](crate::quantize)).
 //!
+//! # Speed, and what limits it
+//!
+//! Measured on one core of a Zen 4 at 3.65 GHz, codes and tables in a first-level cache, in weights times
+//! tokens per cycle; `cargo bench` compares whole products (`kernels/README.md` has a table).
+//!
+//! | | by additions | by multiplication | limit of the additions |
+//! |---|---|---|---|
+//! | one token, AVX2, 2 bits | 33.5 | 30 (`vpmaddubsw`) | 2 byte shuffles a cycle: 51 |
+//! | one token, AVX2, 1.6 bits | 25.5 | | 18 operations for 160 weights, 4 a cycle: 35 |
+//! | one token, AVX-512, 2 bits | 34 | 44 (`vpdpbusd`) | 1 byte shuffle of 64 bytes a cycle, 4 for 256 weights: 51 |
+//! | one token, VBMI, 1.6 bits | 58 | 44 (`vpdpbusd`) | 7 operations for 320 weights, 2 a cycle: 91 |
+//! | 32 tokens, AVX2 | 87 | 44 (`vpmaddubsw`) | 2 loads of 32 bytes a cycle: 128 |
+//! | 32 tokens, AVX-512 | 86 | 58 (`vpdpbusd`) | 1 load of 64 bytes a cycle: 128 |
+//!
+//! * `vpdpbusd` does 64 products a cycle on that core, and a blocked kernel reaches nine tenths of them. The
+//!   additions for many tokens are bound by loads, one for 128 weights times tokens, of which a pass reaches
+//!   two thirds, since each row's 16-bit sums are loaded and stored besides its eight table entries. That
+//!   leaves them 1.5 times as fast; building tables (6 %), transposing indices (3 %), 32-bit sums (8 %) and
+//!   a first-level cache that the tables overflow take most of it away. A core that loads 64 bytes twice a
+//!   cycle (Intel's since Skylake-X, Zen 5) does not have this limit; none was at hand.
+//! * Tables cost 5 % (2 bits) and 4 % (1.6 bits) of a product of 2048 rows and one token, 17 % with VBMI, whose
+//!   tables are four times as large and whose product is twice as fast; 6 to 8 % for many tokens.
+//! * From memory a token takes what reading the codes takes, in the best case; then 1.6 bits win by what they
+//!   are smaller, unless the lookups are what limits (AVX2 above about 12 GB/s a core).
+//!
 //! # Adding an instruction set
 //!
 //! 1. `simd/`: a token that proves the set, and its sixteen f32 lanes; an arm in `isa.rs`.
