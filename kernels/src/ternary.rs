@@ -12,20 +12,23 @@
 //! The same for every instruction set, at 2 or 1.6 bits a weight ([`Layout`]):
 //!
 //! ```text
-//!   rows     tiles of 64, the last one padded        columns  chunks of 160, the last one shorter
+//!   rows     tiles of 64 in groups of 4; the last group has 1, 2 or 4
+//!   columns  chunks of 160; the last one is as short as whole lines allow
 //!
-//!   [chunk 0: [tile 0][tile 1] ... ][chunk 1: [tile 0][tile 1] ... ] ...
+//!   [group 0: [chunk 0][chunk 1] ... ][group 1: [chunk 0][chunk 1] ... ] ...
 //!
-//!   a tile's part of a chunk: lines of 64 bytes, one byte for each row
+//!   a group's chunk: [line 0: tiles 0 1 2 3][line 1: tiles 0 1 2 3] ...
+//!   a line of a tile: 64 bytes, one for each row
 //!
-//!     2 bits    40 lines   |  c3 c2  |  c1 c0  |      two pairs of codes, 0 to 8 each
-//!     1.6 bits  32 lines   | s |   c4 c3 c2 c1 c0 |   a sign and 0 to 121
+//!     2 bits    40 lines   |  c3 c2  |  c1 c0  |         two pairs of codes, 0 to 8 each
+//!     1.6 bits  32 lines   | sign | c4 c3, c2 c1 c0 |    a sign and 0 to 125: a pair and a triple
 //!
 //!   byte 4 i + j of a line is row 16 j + i of the tile
 //! ```
 //!
-//! One line serves 64 rows with one load in each register width, and the activations of a chunk serve
-//! all tiles before the next chunk's turn comes: their tables stay in a first-level cache.
+//! The bytes of a line are the lanes of one to four registers. The rows of a group are one stream from
+//! memory: where it broke off every few kB, one token took twice as long. Tables of all activations of a
+//! token are read again for each group, from a second-level cache.
 //!
 //! # One token, and many
 //!
@@ -38,7 +41,7 @@
 //! |---|---|---|---|---|
 //! | one token, 2 bits | 2 weights | 9 | byte shuffle | 1 (two halves of a sum) |
 //! | one token, 1.6 bits | 3 + 2 weights | 14 + 9 | byte shuffle | 0.8 |
-//! | one token, 1.6 bits, VBMI | 5 weights | 122 and a sign | two-register byte permutation | 0.4 |
+//! | one token, 1.6 bits, VBMI | 5 weights | 126 and a sign | two-register byte permutation | 0.4 |
 //! | one token, scalar | 4 or 5 weights | 81 or 243 | load | 0.25 or 0.2 |
 //! | many tokens | 4 weights | 81 | load | 0.25 |
 //!
@@ -86,9 +89,10 @@
 //!
 //! # Adding an instruction set
 //!
-//! 1. `simd/`: a token that proves the set, and its sixteen f32 lanes; an arm in `isa.rs`.
-//! 2. Here: a file that implements `ByteLanes` (one token) and `WordLanes` (many tokens) for the token, a
-//!    dozen one-line methods each, and ends in `compile_lookups!` and `compile!`, which make the functions
+//! 1. `simd/`: a token that proves the set, and its sixteen f32 lanes; its variant and name in `isa.rs`, the
+//!    only place that detects.
+//! 2. Here: a file that implements `ByteLanes` (one token) and `WordLanes` (many tokens) for the token, some
+//!    twenty short methods, and ends in `compile_lookups!` and `compile!`, which make the functions
 //!    named `ternary_...`; an arm in [`TernaryMatrix`]'s `product`.
 //! 3. `ci/check-additions --require` takes its name; tests and benchmarks find it by themselves.
 

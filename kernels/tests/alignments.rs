@@ -55,6 +55,8 @@ fn ternary() {
     let x = numbers(tokens * cols);
     for layout in Layout::ALL {
         for tokens in [1, tokens] {
+            // The product packs codes and activations into lines and chunks of its own; what is shifted is what
+            // they are made from, and the output.
             check("ternary", |isa, shift| {
                 let mut int8 = Int8Rows::new();
                 int8.quantize(isa, Shifted::new(shift, &x[..tokens * cols]).get(), cols).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p b158-kernels                    all shapes; some minutes
-//! cargo bench -p b158-kernels -- 2560x6912       one shape, 256 columns and 32 rows or a multiple
+//! cargo bench -p b158-kernels -- 2560x6912       one shape: multiples of 16 columns, 32 rows
 //! cargo bench -p b158-kernels -- schemes         ternarization instead
 //! ```
 //!
@@ -205,7 +205,9 @@ fn check(matrix: &multiply::Matrix, codes: &[i8], int8: &Int8Rows, x: &[i8], sum
     for tokens in [1, 8] {
         let mut out = matrix.outputs();
         matrix.product(&x[..tokens * cols], &sums[..tokens], &mut out);
-        for (token, row) in [(0, 0), (tokens - 1, codes.len() / cols - 1), (tokens / 2, 77)] {
+        for (token, row) in
+            [(0, 0), (tokens - 1, codes.len() / cols - 1), (tokens / 2, codes.len() / cols / 2)]
+        {
             let row_codes = &codes[row * cols..][..cols];
             let expected: i32 =
                 row_codes.iter().zip(int8.row(token)).map(|(c, x)| i32::from(*c) * i32::from(*x)).sum();

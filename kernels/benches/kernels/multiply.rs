@@ -73,7 +73,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// `codes` `[rows, cols]`, whole tiles of rows and a multiple of 256 columns.
+    /// `codes` `[rows, cols]`, whole tiles of rows and a multiple of 16 columns.
     pub fn new(kind: Multiply, cols: usize, codes: &[i8]) -> Self {
         let (rows, tile) = (codes.len() / cols, kind.rows());
         assert!(rows.is_multiple_of(tile) && cols.is_multiple_of(STEP));
@@ -216,7 +216,7 @@ unsafe fn vnni_many(codes: &[u8], x: &[i8], cols: usize, out: &mut [i32]) {
 unsafe fn maddubs_one(codes: &[u8], x: &[i8], out: &mut [i32]) {
     let (mask, ones, zero) = (_mm256_set1_epi8(3), _mm256_set1_epi16(1), _mm256_setzero_si256());
     let mut sums = [zero; 2];
-    // 256 columns add up to 128 pairs of at most 508 / 2 on average: 64 * 508 = 32512 fits.
+    // A word takes two pairs of each 16 columns: 2 * 16 * 508 = 16256 fits.
     for (codes, x) in codes.chunks(64 * 16).zip(x.chunks(16 * STEP)) {
         let mut words = [[zero; 2]; 2];
         for (codes, x) in codes.as_chunks::<64>().0.iter().zip(x.as_chunks::<STEP>().0) {

@@ -28,7 +28,7 @@ impl ByteLanes for Avx2 {
 
     #[inline(always)]
     fn load(self, line: &Line, part: usize) -> __m256i {
-        // Memory: 32 bytes of a slice that is checked.
+        // Memory: 32 bytes of a slice that is checked; aligned, as lines and their halves are.
         on!(self, _mm256_load_si256(line.0[32 * part..][..32].as_ptr().cast()))
     }
 
@@ -92,27 +92,27 @@ impl ByteLanes for Avx2 {
     }
 
     #[inline(always)]
-    fn add_words<const SIGNED: bool, const SHIFT: u32>(
+    fn add_words<const SIGNED: bool, const HIGH: bool>(
         self,
         [even, odd]: [__m256i; 2],
         v: __m256i,
     ) -> [__m256i; 2] {
         on!(self, {
             let (low, high);
-            match (SIGNED, SHIFT) {
-                (false, 0) => {
+            match (SIGNED, HIGH) {
+                (false, false) => {
                     low = _mm256_and_si256(v, _mm256_set1_epi16(0xff));
                     high = _mm256_srli_epi16::<8>(v);
                 }
-                (false, _) => {
+                (false, true) => {
                     low = _mm256_srli_epi16::<3>(_mm256_slli_epi16::<8>(v));
                     high = _mm256_srli_epi16::<3>(_mm256_and_si256(v, _mm256_set1_epi16(0xff00_u16 as i16)));
                 }
-                (true, 0) => {
+                (true, false) => {
                     low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(v));
                     high = _mm256_srai_epi16::<8>(v);
                 }
-                (true, _) => {
+                (true, true) => {
                     low = _mm256_srai_epi16::<3>(_mm256_slli_epi16::<8>(v));
                     high = _mm256_srai_epi16::<3>(_mm256_and_si256(v, _mm256_set1_epi16(0xff00_u16 as i16)));
                 }
@@ -191,6 +191,6 @@ impl WordLanes for Avx2 {
     }
 }
 
-// One tile is two registers; two would not leave enough of the sixteen for tables and codes.
+// A tile is two registers. Two tiles fill the sixteen with sums and tables, and are faster than one.
 compile_lookups!(Avx2, "avx2", tiles 2);
 compile!(Avx2, feature "avx2", half Avx2, |token| token);

@@ -31,7 +31,7 @@ impl ByteLanes for Avx512 {
 
     #[inline(always)]
     fn load(self, line: &Line, _: usize) -> __m512i {
-        // Memory: a line has 64 bytes.
+        // Memory: a line has 64 bytes and is aligned to as many.
         on!(self, _mm512_load_si512(line.0.as_ptr().cast()))
     }
 
@@ -89,7 +89,7 @@ impl ByteLanes for Avx512 {
     }
 
     #[inline(always)]
-    fn add_words<const SIGNED: bool, const SHIFT: u32>(
+    fn add_words<const SIGNED: bool, const HIGH: bool>(
         self,
         [even, odd]: [__m512i; 2],
         v: __m512i,
@@ -97,20 +97,20 @@ impl ByteLanes for Avx512 {
         on!(self, {
             let upper = _mm512_set1_epi16(0xff00_u16 as i16);
             let (low, high);
-            match (SIGNED, SHIFT) {
-                (false, 0) => {
+            match (SIGNED, HIGH) {
+                (false, false) => {
                     low = _mm512_and_si512(v, _mm512_set1_epi16(0xff));
                     high = _mm512_srli_epi16::<8>(v);
                 }
-                (false, _) => {
+                (false, true) => {
                     low = _mm512_srli_epi16::<3>(_mm512_slli_epi16::<8>(v));
                     high = _mm512_srli_epi16::<3>(_mm512_and_si512(v, upper));
                 }
-                (true, 0) => {
+                (true, false) => {
                     low = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(v));
                     high = _mm512_srai_epi16::<8>(v);
                 }
-                (true, _) => {
+                (true, true) => {
                     low = _mm512_srai_epi16::<3>(_mm512_slli_epi16::<8>(v));
                     high = _mm512_srai_epi16::<3>(_mm512_and_si512(v, upper));
                 }

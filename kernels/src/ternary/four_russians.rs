@@ -10,7 +10,7 @@
 //!   row's sums += table0[index0] + ... + table7[index7]      one pass: 32 columns
 //! ```
 //!
-//! The tables depend on the activations only, so all rows share them: 81 additions build one. Eight
+//! The tables depend on the activations only, so all rows share them: 117 additions build one. Eight
 //! are 41 kB; that is more than the first-level cache of some machines, and was still the fastest
 //! number of them on one with 32 kB, since fewer passes over the sums weigh more.
 //!

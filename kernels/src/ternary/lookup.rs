@@ -25,7 +25,7 @@
 
 use std::hint::black_box;
 
-use super::layout::{Line, five_trits, two_bits};
+use super::layout::{Line, TILE_ROWS, five_trits, two_bits};
 use crate::quantize::Chunk;
 
 /// Bytes in the lanes of a register, and 16-bit words in the same lanes.
@@ -60,14 +60,14 @@ pub(super) trait ByteLanes: Copy {
 
     /// The same word in all 16-bit lanes.
     fn splat_words(self, word: i16) -> Self::V;
-    /// Adds 32-fold even and odd bytes, taken as unsigned or signed, shifted left by `SHIFT`, to words.
-    fn add_words<const SIGNED: bool, const SHIFT: u32>(self, sums: [Self::V; 2], v: Self::V) -> [Self::V; 2];
+    /// Adds even and odd bytes, taken as unsigned or signed, to words; 32-fold if they are `HIGH` parts.
+    fn add_words<const SIGNED: bool, const HIGH: bool>(self, sums: [Self::V; 2], v: Self::V) -> [Self::V; 2];
     /// Adds words to `sums`: in the order of the rows that the bytes of this part of a line stand for.
     fn flush(self, words: [Self::V; 2], part: usize, sums: &mut TileSums);
 }
 
 /// One sum for each row of a tile.
-pub(super) type TileSums = [i32; 64];
+pub(super) type TileSums = [i32; TILE_ROWS];
 
 /// The sums of one token over a chunk, for `TILES` of the `WIDTH` tiles of a group from `first` on. `tables`
 /// has one line per line of codes.
@@ -103,14 +103,14 @@ pub(super) fn two_bit_sums<const WIDTH: usize, const TILES: usize, const PARTS: 
         }
         for t in 0..TILES {
             for part in 0..PARTS {
-                words[t][part] = s.add_words::<false, 0>(words[t][part], low[t][part]);
+                words[t][part] = s.add_words::<false, false>(words[t][part], low[t][part]);
             }
         }
         // Every other time: lines come in groups of eight.
         if rest.tables.len() & 4 == 0 {
             for t in 0..TILES {
                 for part in 0..PARTS {
-                    words[t][part] = s.add_words::<false, 5>(words[t][part], high[t][part]);
+                    words[t][part] = s.add_words::<false, true>(words[t][part], high[t][part]);
                 }
             }
             high = [[zero; PARTS]; TILES];
@@ -159,8 +159,8 @@ pub(super) fn five_trit_sums<const WIDTH: usize, const TILES: usize, const PARTS
         }
         for t in 0..TILES {
             for part in 0..PARTS {
-                words[t][part] = s.add_words::<true, 0>(words[t][part], low[t][part]);
-                words[t][part] = s.add_words::<true, 5>(words[t][part], high[t][part]);
+                words[t][part] = s.add_words::<true, false>(words[t][part], low[t][part]);
+                words[t][part] = s.add_words::<true, true>(words[t][part], high[t][part]);
             }
         }
     }
@@ -222,7 +222,8 @@ macro_rules! each_tile {
                 }
             }
             2 => each_tile!(@one 2, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
-            _ => each_tile!(@one 1, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
+            1 => each_tile!(@one 1, $($sums)::+ [$($generic),*], $s, $lines, $tables, $out),
+            _ => unreachable!("groups have 1, 2 or 4 tiles"),
         }
     };
     (@one $width:literal, $($sums:ident)::+ [$($generic:tt),*], $s:expr, $lines:expr, $tables:expr, $out:expr) => {

@@ -83,7 +83,7 @@ impl ByteLanes for Neon {
     }
 
     #[inline(always)]
-    fn add_words<const SIGNED: bool, const SHIFT: u32>(
+    fn add_words<const SIGNED: bool, const HIGH: bool>(
         self,
         [even, odd]: [uint8x16_t; 2],
         v: uint8x16_t,
@@ -92,17 +92,17 @@ impl ByteLanes for Neon {
             let words = vreinterpretq_s16_u8(v);
             let bits = vreinterpretq_u16_u8(v);
             let upper = vandq_s16(words, vdupq_n_s16(0xff00_u16 as i16));
-            let (low, high) = match (SIGNED, SHIFT) {
-                (false, 0) => (
+            let (low, high) = match (SIGNED, HIGH) {
+                (false, false) => (
                     vreinterpretq_s16_u16(vandq_u16(bits, vdupq_n_u16(0xff))),
                     vreinterpretq_s16_u16(vshrq_n_u16::<8>(bits)),
                 ),
-                (false, _) => (
+                (false, true) => (
                     vreinterpretq_s16_u16(vshrq_n_u16::<3>(vshlq_n_u16::<8>(bits))),
                     vreinterpretq_s16_u16(vshrq_n_u16::<3>(vreinterpretq_u16_s16(upper))),
                 ),
-                (true, 0) => (vshrq_n_s16::<8>(vshlq_n_s16::<8>(words)), vshrq_n_s16::<8>(words)),
-                (true, _) => (vshrq_n_s16::<3>(vshlq_n_s16::<8>(words)), vshrq_n_s16::<3>(upper)),
+                (true, false) => (vshrq_n_s16::<8>(vshlq_n_s16::<8>(words)), vshrq_n_s16::<8>(words)),
+                (true, true) => (vshrq_n_s16::<3>(vshlq_n_s16::<8>(words)), vshrq_n_s16::<3>(upper)),
             };
             let sum = |a, b| vreinterpretq_u8_s16(vaddq_s16(vreinterpretq_s16_u8(a), b));
             [sum(even, low), sum(odd, high)]

@@ -119,18 +119,24 @@ fn fill<T: Send, E: Send>(
     let parts = Disjoint::new(&mut lines);
     let results = (0..shape.groups())
         .into_par_iter()
-        .map(|g| group(g, &mut |r, codes| write_row(shape, &parts, g, r, codes)))
+        .map(|g| {
+            group(g, &mut |r, codes| {
+                // SAFETY: each group has one task.
+                unsafe { write_row(shape, &parts, g, r, codes) };
+            })
+        })
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Result<_, _>>()?;
     Ok((lines, results))
 }
 
-/// Called for a group by one thread only.
-fn write_row(shape: Shape, lines: &Disjoint<Line>, group: usize, r: usize, codes: &[i8]) {
+/// # Safety
+/// Nobody else has the lines of the group.
+unsafe fn write_row(shape: Shape, lines: &Disjoint<Line>, group: usize, r: usize, codes: &[i8]) {
     let (width, at) = (shape.width(group), byte_of_row(r % TILE_ROWS));
     for (chunk, codes) in codes.chunks(CHUNK_COLS).enumerate() {
-        // SAFETY: a group's lines, which only this thread has, and only here.
+        // SAFETY: the caller's promise; the part before was given up.
         let lines = unsafe { lines.part(shape.part(chunk, group)) };
         let bytes = lines[r / TILE_ROWS..].iter_mut().step_by(width).map(|line| &mut line.0[at]);
         match shape.layout {

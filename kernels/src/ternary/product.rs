@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use bytemuck::Zeroable;
 use rayon::prelude::*;
 
 use super::{
     four_russians::{self, Lanes, Place, TABLES, TOKENS, Table},
     kernels::Kernels,
     layout::{GROUP_ROWS, GROUP_TILES, Line, Shape, TILE_ROWS},
-    scratch::{self, some},
+    scratch::{self, OWN, SHARED, first},
 };
 use crate::{
     disjoint::Disjoint,
@@ -75,8 +76,8 @@ impl<K: Kernels> Product<'_, K> {
         // Of a token: whole chunks of tables; of the last one fewer are used.
         let chunk_lines = table_lines * shape.layout.chunk_lines();
         let token_lines = shape.chunks() * chunk_lines;
-        scratch::with(|scratch| {
-            let tables = some(&mut scratch.lines, tokens.len() * token_lines, shape.layout.zero());
+        scratch::with(&SHARED, |scratch| {
+            let tables = first(&mut scratch.lines, tokens.len() * token_lines, Line::zeroed());
             {
                 let tables = Disjoint::new(&mut *tables);
                 self.tasks(tokens.len(), tokens.len() * shape.chunks(), |i| {
@@ -89,12 +90,15 @@ impl<K: Kernels> Product<'_, K> {
                 });
             }
             self.tasks(tokens.len(), shape.groups(), |group| {
-                self.few_of_group(group, tokens.clone(), tables, token_lines, out, finish);
+                // SAFETY: each task has its own group of rows.
+                unsafe { self.few_of_group(group, tokens.clone(), tables, token_lines, out, finish) };
             });
         });
     }
 
-    fn few_of_group<T: Send, F: Fn(i32) -> T>(
+    /// # Safety
+    /// Nobody else has these outputs: the rows of the group for these tokens.
+    unsafe fn few_of_group<T: Send, F: Fn(i32) -> T>(
         &self,
         group: usize,
         tokens: Range<usize>,
@@ -115,7 +119,7 @@ impl<K: Kernels> Product<'_, K> {
                 kernels.sums(shape.layout, &self.lines[shape.part(chunk, group)], tables, sums);
             }
             let start = token * shape.rows + row;
-            // SAFETY: each task has its own rows.
+            // SAFETY: the caller's promise.
             write(unsafe { out.part(start..start + n) }, sums.as_flattened(), finish(token));
         }
     }
@@ -129,8 +133,8 @@ impl<K: Kernels> Product<'_, K> {
     ) {
         let shape = self.shape;
         let groups = tokens.len().div_ceil(TOKENS);
-        scratch::with(|scratch| {
-            let lanes = some(&mut scratch.lanes, groups * shape.chunks(), [[0; TOKENS]; CHUNK_COLS]);
+        scratch::with(&SHARED, |scratch| {
+            let lanes = first(&mut scratch.lanes, groups * shape.chunks(), [[0; TOKENS]; CHUNK_COLS]);
             {
                 let lanes = Disjoint::new(&mut *lanes);
                 self.tasks(tokens.len(), groups * shape.chunks(), |i| {
@@ -153,25 +157,29 @@ impl<K: Kernels> Product<'_, K> {
                 let lanes = &lanes[first * shape.chunks()..];
                 let start = tokens.start + first * TOKENS;
                 let tokens = start..tokens.end.min(start + TOKEN_GROUPS * TOKENS);
-                self.many_of_rows(rows, tokens, lanes, out, finish);
+                // SAFETY: each task has its own rows or tokens.
+                unsafe { self.many_of_rows(rows, tokens, lanes, out, finish) };
             });
         });
     }
 
-    /// Groups of tiles that share tables, so that many do and all threads have as much to do.
+    /// Groups of tiles that share tables, so that many do and all threads have about as much to do.
     fn part_of_rows(&self, token_groups: usize) -> usize {
         let groups = self.shape.groups();
         let threads = rayon::current_num_threads();
         let tasks = token_groups.div_ceil(TOKEN_GROUPS);
-        // Parts such that all tasks together are a multiple of the threads, if that leaves them large.
+        // All tasks together are a multiple of the threads, if that leaves parts large.
         let parts = groups.div_ceil(MAX_PART);
-        let even = (parts..parts + threads).find(|parts| (parts * tasks).is_multiple_of(threads));
-        let parts = even.unwrap_or(parts).min(groups.div_ceil(MIN_PART));
+        let even = if tasks.is_multiple_of(threads) { parts } else { parts.next_multiple_of(threads) };
+        let parts = even.min(groups.div_ceil(MIN_PART));
         groups.div_ceil(parts)
     }
 
-    /// Up to four groups of tokens, whose `lanes` are `[group, chunk]`.
-    fn many_of_rows<T: Send, F: Fn(i32) -> T>(
+    /// Up to four groups of tokens, whose `lanes` are `[group, chunk]`, for the rows of groups of tiles.
+    ///
+    /// # Safety
+    /// Nobody else has these outputs.
+    unsafe fn many_of_rows<T: Send, F: Fn(i32) -> T>(
         &self,
         rows: Range<usize>,
         tokens: Range<usize>,
@@ -182,14 +190,14 @@ impl<K: Kernels> Product<'_, K> {
         let Self { kernels, shape, .. } = *self;
         // As many as the groups have, padding included.
         let n = (rows.len() - 1) * GROUP_TILES + shape.width(rows.end - 1);
-        scratch::with(|scratch| {
+        scratch::with(&OWN, |scratch| {
             let groups = tokens.len().div_ceil(TOKENS);
-            let sums = some(&mut scratch.sums, groups * n, [[0; TOKENS]; TILE_ROWS]);
+            let sums = first(&mut scratch.sums, groups * n, [[0; TOKENS]; TILE_ROWS]);
             sums.as_flattened_mut().as_flattened_mut().fill(0);
-            let partial = some(&mut scratch.partial, n, [[0; TOKENS]; TILE_ROWS]);
-            let indices = some(&mut scratch.indices, n * four_russians::PASSES, [0; TILE_ROWS]);
+            let partial = first(&mut scratch.partial, n, [[0; TOKENS]; TILE_ROWS]);
+            let indices = first(&mut scratch.indices, n * four_russians::PASSES, [0; TILE_ROWS]);
             let tables: &mut [Table; TABLES] =
-                some(&mut scratch.tables, TABLES, Table::EMPTY).try_into().expect("as many as asked for");
+                first(&mut scratch.tables, TABLES, Table::EMPTY).try_into().expect("as many as asked for");
             for chunk in 0..shape.chunks() {
                 let passes = four_russians::passes(shape.layout, shape.lines(chunk));
                 for group in rows.clone() {
@@ -224,7 +232,7 @@ impl<K: Kernels> Product<'_, K> {
                     let n = TILE_ROWS.min(shape.rows - row);
                     for (token, sums) in group.clone().zip(&by_token) {
                         let start = token * shape.rows + row;
-                        // SAFETY: each task has its own tokens and rows.
+                        // SAFETY: the caller's promise.
                         write(unsafe { out.part(start..start + n) }, sums, finish(token));
                     }
                 }

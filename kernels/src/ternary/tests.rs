@@ -177,22 +177,61 @@ fn extremes_do_not_overflow() {
     check(rows, &codes, &exactly(&alternating, 17));
 }
 
+/// Groups of tiles, of which the last one is narrower, or padded.
+#[test]
+fn groups_of_every_width() {
+    let mut random = Random::new(11);
+    for rows in [257, 330, 400, 600] {
+        let codes = random.codes(rows * 165);
+        for tokens in [1, 9, 33] {
+            check(rows, &codes, &random.int8_rows(tokens, 165));
+        }
+    }
+}
+
+/// Sums whose low five bits are as large as they get, where bytes are the closest to an overflow.
+#[test]
+fn low_parts_at_their_bounds() {
+    let rows = 70;
+    // Activations and codes by period: a pair of 255 = 7 * 32 + 31 after its bias of 256; a triple of 15 and a
+    // pair of 16, and both negated; a sum of five of 16 and of -16, which are -16 mod 32.
+    let cases: [(&[f32], &[i8]); 5] = [
+        (&[-1.0, 0.0], &[1, 0]),
+        (&[15.0, 0.0, 0.0, 16.0, 0.0], &[1, 0, 0, 1, 0]),
+        (&[15.0, 0.0, 0.0, 16.0, 0.0], &[-1, 0, 0, -1, 0]),
+        (&[16.0, 0.0, 0.0, 0.0, 0.0], &[1, 0, 0, 0, 0]),
+        (&[16.0, 0.0, 0.0, 0.0, 0.0], &[-1, 0, 0, 0, 0]),
+    ];
+    for (x, codes) in cases {
+        let cols = 320;
+        let mut x: Vec<f32> = x.iter().copied().cycle().take(cols).collect();
+        // In the second chunk, so that the first one is undisturbed; it fixes the scale at 1.
+        x[cols - 1] = 127.0;
+        let codes: Vec<i8> = codes.iter().copied().cycle().take(rows * cols).collect();
+        for tokens in [1, 9] {
+            check(rows, &codes, &exactly(&x, tokens));
+        }
+    }
+}
+
 #[test]
 fn several_parts_and_threads() {
-    // Five token groups in two tasks, rows in two parts, and enough work for threads.
-    let (rows, cols, tokens) = (2300, 170, 137);
+    let (rows, cols) = (2300, 500);
     let mut random = Random::new(9);
     let codes = random.codes(rows * cols);
-    let x = random.int8_rows(tokens, cols);
-    let expected = reference(rows, &codes, &x);
+    // One token and a few, each with enough work for threads; five groups of tokens in two tasks.
+    let inputs = [1, 5, 137].map(|tokens| random.int8_rows(tokens, cols));
+    let expected = inputs.each_ref().map(|x| reference(rows, &codes, x));
     for layout in Layout::ALL {
         let matrix = TernaryMatrix::from_codes(layout, rows, cols, &codes);
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for isa in Isa::available() {
-                let mut sums = vec![0; tokens * rows];
-                pool.install(|| matrix.matmul_i32(isa, &x, &mut sums));
-                assert_eq!(sums, expected, "{isa}, {threads} threads");
+                for (x, expected) in inputs.iter().zip(&expected) {
+                    let mut sums = vec![0; expected.len()];
+                    pool.install(|| matrix.matmul_i32(isa, x, &mut sums));
+                    assert!(sums == *expected, "{isa}, {threads} threads, {} tokens", x.rows());
+                }
             }
         }
     }

@@ -34,7 +34,8 @@ impl Vbmi {
     }
 }
 
-/// Of each of the 128 sums, the lane of its triple, 0 to 13, and that of its pair, 16 to 24.
+/// Of each of the 128 sums, the lane of its triple, 0 to 13, and that of its pair, 16 to 24. (The last two sums are
+/// never asked for.)
 static LANES: [[[i16; 32]; 4]; 2] = {
     let mut lanes = [[[0; 32]; 4]; 2];
     let last = five_trits::LAST_PAIR as usize;
@@ -150,8 +151,8 @@ fn add_lines<const WIDTH: usize, const TILES: usize, const N: usize>(
         }
     }
     for t in 0..TILES {
-        words[t] = s.add_words::<true, 0>(words[t], low[t]);
-        words[t] = s.add_words::<true, 5>(words[t], high[t]);
+        words[t] = s.add_words::<true, false>(words[t], low[t]);
+        words[t] = s.add_words::<true, true>(words[t], high[t]);
     }
 }
 
