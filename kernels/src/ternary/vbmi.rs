@@ -25,9 +25,6 @@ pub(super) struct Vbmi(Avx512);
 
 /// Lines of tables for a line of five trits: low parts, then high parts.
 const TABLE_LINES: usize = 4;
-/// Lines of codes that are added up in bytes, at most.
-const GROUP: usize = 6;
-
 impl Vbmi {
     pub(super) fn detect(avx512: Avx512) -> Option<Self> {
         avx512.vbmi().then_some(Self(avx512))
@@ -102,25 +99,33 @@ fn ternary_five_trit_sums(s: Avx512, lines: &[Line], tables: &[Line], sums: &mut
 #[inline]
 fn five_trit_sums<const WIDTH: usize, const TILES: usize>(
     s: Avx512,
-    mut lines: &[[Line; WIDTH]],
+    lines: &[[Line; WIDTH]],
     first: usize,
-    mut tables: &[[Line; TABLE_LINES]],
+    tables: &[[Line; TABLE_LINES]],
     sums: &mut [TileSums; TILES],
 ) {
     let mut words = [[_mm512_setzero_si512(); 2]; TILES];
-    while let Some((now, rest)) = tables.split_first_chunk::<GROUP>() {
-        let now_lines;
-        (now_lines, lines) = lines.split_first_chunk().expect("as many lines as tables");
-        add_lines(s, now_lines, first, now, &mut words);
-        tables = rest;
+    // Sixteen lines as 6 + 5 + 5, then fours: of steps that are no power of two the compiler would compute
+    // the number, by multiplying.
+    let (sixteens, rest) = tables.as_chunks::<16>();
+    let (line_sixteens, line_rest) = lines.as_chunks::<16>();
+    for (tables, lines) in sixteens.iter().zip(line_sixteens) {
+        add_lines::<WIDTH, TILES, 6>(s, part(lines, 0), first, part(tables, 0), &mut words);
+        add_lines::<WIDTH, TILES, 5>(s, part(lines, 6), first, part(tables, 6), &mut words);
+        add_lines::<WIDTH, TILES, 5>(s, part(lines, 11), first, part(tables, 11), &mut words);
     }
-    // A chunk has an even number of lines, and so is what groups of six leave.
-    for (tables, lines) in tables.as_chunks::<2>().0.iter().zip(lines.as_chunks().0) {
+    for (tables, lines) in rest.as_chunks::<4>().0.iter().zip(line_rest.as_chunks().0) {
         add_lines(s, lines, first, tables, &mut words);
     }
     for (words, sums) in words.into_iter().zip(sums) {
         s.flush(words, 0, sums);
     }
+}
+
+/// `N` of sixteen elements, from `at` on.
+#[inline(always)]
+fn part<T, const N: usize>(x: &[T; 16], at: usize) -> &[T; N] {
+    x[at..at + N].try_into().expect("N elements")
 }
 
 /// Adds the sums of up to six lines to the words of each tile.
