@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   sum = 32 high + low      -16 <= low <= 15       -20 <= high <= 20
-//!   6 lookups of either sign fit a signed byte: 6 * 20 = 120, 6 * 16 = 96
+//!   4 lookups of either sign stay in a signed byte: 4 * 20 = 80, 4 * 16 = 64
 //! ```
 //!
 //! Everything else is as without VBMI.
@@ -105,16 +105,9 @@ fn five_trit_sums<const WIDTH: usize, const TILES: usize>(
     sums: &mut [TileSums; TILES],
 ) {
     let mut words = [[_mm512_setzero_si512(); 2]; TILES];
-    // Sixteen lines as 6 + 5 + 5, then fours: of steps that are no power of two the compiler would compute
-    // the number, by multiplying.
-    let (sixteens, rest) = tables.as_chunks::<16>();
-    let (line_sixteens, line_rest) = lines.as_chunks::<16>();
-    for (tables, lines) in sixteens.iter().zip(line_sixteens) {
-        add_lines::<WIDTH, TILES, 6>(s, part(lines, 0), first, part(tables, 0), &mut words);
-        add_lines::<WIDTH, TILES, 5>(s, part(lines, 6), first, part(tables, 6), &mut words);
-        add_lines::<WIDTH, TILES, 5>(s, part(lines, 11), first, part(tables, 11), &mut words);
-    }
-    for (tables, lines) in rest.as_chunks::<4>().0.iter().zip(line_rest.as_chunks().0) {
+    // Fours, though six would fit: of steps that are no power of two the compiler would compute the number,
+    // by multiplying.
+    for (tables, lines) in tables.as_chunks::<4>().0.iter().zip(lines.as_chunks().0) {
         add_lines(s, lines, first, tables, &mut words);
     }
     for (words, sums) in words.into_iter().zip(sums) {
@@ -122,13 +115,7 @@ fn five_trit_sums<const WIDTH: usize, const TILES: usize>(
     }
 }
 
-/// `N` of sixteen elements, from `at` on.
-#[inline(always)]
-fn part<T, const N: usize>(x: &[T; 16], at: usize) -> &[T; N] {
-    x[at..at + N].try_into().expect("N elements")
-}
-
-/// Adds the sums of up to six lines to the words of each tile.
+/// Adds the sums of `N` lines to the words of each tile.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
 fn add_lines<const WIDTH: usize, const TILES: usize, const N: usize>(
