@@ -22,7 +22,6 @@ use crate::{
     simd::{Lane, Op, Simd},
 };
 
-pub(crate) use decode::dot_rows;
 pub use weights::Weights;
 
 /// A weight's type in memory.

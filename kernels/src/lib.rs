@@ -6,7 +6,7 @@
 //!  w f16 ──► ternarize ─► codes ──► TernaryMatrix ──► matmul: additions, then one scale per output
 //!                           └────► packing (TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, transformers')
 //!                                     any of them ──► TernaryMatrix, at 2 or 1.6 bits a weight
-//!  dense, norm, rope, softmax, attention, activation: f32, written once over `simd`
+//!  dense, norm, rope, softmax, kv, attention, activation: f32, written once over `simd`
 //! ```
 //!
 //! ```
@@ -62,6 +62,7 @@ pub mod dense;
 mod disjoint;
 mod exp;
 pub mod isa;
+pub mod kv;
 pub mod norm;
 pub mod packing;
 mod parallel;

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use crate::{
     Isa, activation, attention,
     dense::{DenseSlice, Weights, matmul},
+    kv::{KvPage, KvType},
     norm,
     packing::BlockFormat,
     quantize::Int8Rows,
@@ -124,14 +125,26 @@ fn rope(isa: Isa, random: &mut Random) -> u64 {
     digest_of_floats(&x)
 }
 
+/// Every type of the cache, more queries than a tile, more positions than a page.
 fn attend(isa: Isa, random: &mut Random) -> u64 {
-    let (head_dim, positions) = (100, 77);
-    let q = random.floats(head_dim, 3.0);
-    let (keys, values) = (random.floats(positions * head_dim, 2.0), random.floats(positions * head_dim, 1.0));
-    let (mut scores, mut out) = (Vec::new(), vec![0.0; head_dim]);
-    attention::attend(isa, &q, &keys, &values, &mut scores, &mut out);
-    out.extend(scores);
-    digest_of_floats(&out)
+    let (head_dim, positions, queries) = (100, 77, 5);
+    let q = random.floats(queries * head_dim, 3.0);
+    let rows: Vec<[Vec<f32>; 2]> =
+        (0..positions).map(|_| [random.floats(head_dim, 2.0), random.floats(head_dim, 1.0)]).collect();
+    let mut all = Vec::new();
+    for kind in KvType::ALL {
+        let mut pages = Vec::new();
+        for (i, [key, value]) in rows.iter().enumerate() {
+            if i % KvPage::POSITIONS == 0 {
+                pages.push(KvPage::new(kind, 1, head_dim));
+            }
+            pages.last_mut().expect("a page").store(i % KvPage::POSITIONS, key, value);
+        }
+        let mut out = vec![0.0; queries * head_dim];
+        attention::attend(isa, &pages, positions - queries, 1, &q, &mut out);
+        all.extend(out);
+    }
+    digest_of_floats(&all)
 }
 
 type Operation = fn(Isa, &mut Random) -> u64;
@@ -145,7 +158,7 @@ const EXPECTED: [(&str, Operation, u64); 9] = [
     ("probabilities", probabilities, 0x18ec_b910_92f0_79a5),
     ("activations", activations, 0xc5d2_4785_4a22_9318),
     ("rope", rope, 0x0199_5df0_5399_d5ff),
-    ("attention", attend, 0xec8f_245e_8674_49d4),
+    ("attention", attend, 0x2909_9af9_6051_26ee),
 ];
 
 #[test]

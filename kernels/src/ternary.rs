@@ -56,7 +56,7 @@
 //! | u8 | 16 high parts of biased pairs | 16 * 15 = 240 <= 255 |
 //! | i8 | 4 low parts of triple and pair | 4 * 31 = 124 <= 127 |
 //! | i8 | 4 high parts of the same | 4 * 20 = 80 <= 127 |
-//! | i8 | VBMI: 6 low and 6 high parts of five | 6 * 16 = 96, 6 * 20 = 120 <= 127 |
+//! | i8 | VBMI: 4 low and 4 high parts of five | 4 * 16 = 64, 4 * 20 = 80 <= 127 |
 //! | i16 | a chunk of 160 columns | 160 * 127 = 20320 <= 32767 |
 //! | i32 | a row of at most 2^24 columns | 2^24 * 127 < 2^31 |
 //!
@@ -72,7 +72,7 @@
 //! | one token, AVX2, 2 bits | 33.5 | 30 (`vpmaddubsw`) | 2 byte shuffles a cycle: 51 |
 //! | one token, AVX2, 1.6 bits | 25.5 | | 18 operations for 160 weights, 4 a cycle: 35 |
 //! | one token, AVX-512, 2 bits | 34 | 44 (`vpdpbusd`) | 1 byte shuffle of 64 bytes a cycle, 4 for 256 weights: 51 |
-//! | one token, VBMI, 1.6 bits | 58 in sixes; as compiled now some 20 % less | 44 (`vpdpbusd`) | 7 operations for 320 weights, 2 a cycle: 91 |
+//! | one token, VBMI, 1.6 bits | 58 in sixes, which the compiler would count by multiplying; in fours 0.9 of it, by whole products | 44 (`vpdpbusd`) | 7 operations for 320 weights, 2 a cycle: 91 |
 //! | 32 tokens, AVX2 | 87 | 44 (`vpmaddubsw`) | 2 loads of 32 bytes a cycle: 128 |
 //! | 32 tokens, AVX-512 | 86 | 58 (`vpdpbusd`) | 1 load of 64 bytes a cycle: 128 |
 //!

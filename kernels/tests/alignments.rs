@@ -1,10 +1,9 @@
 //! Every operation on slices that start anywhere: results do not depend on where memory lies.
 
-use std::array::from_fn;
-
 use b158_kernels::{
     Isa, activation, attention,
     dense::{DenseSlice, Weights, matmul},
+    kv::{KvPage, KvType},
     norm,
     packing::BlockFormat,
     quantize::Int8Rows,
@@ -123,10 +122,12 @@ fn float_operations() {
         out.get().to_vec()
     });
     check("attention", |isa, shift| {
-        let [mut q, mut keys, mut values] =
-            from_fn(|i| Shifted::new(shift, &x[..if i == 0 { 21 } else { 21 * 11 }]));
-        let (mut scores, mut out) = (Vec::new(), Shifted::new(shift, &[0.0; 21]));
-        attention::attend(isa, q.get(), keys.get(), values.get(), &mut scores, out.get());
+        let mut pages = [KvPage::new(KvType::F32, 1, 21)];
+        for (slot, row) in x.chunks_exact(21).enumerate() {
+            pages[0].store(slot, Shifted::new(shift, row).get(), Shifted::new(shift, row).get());
+        }
+        let (mut q, mut out) = (Shifted::new(shift, &x[..42]), Shifted::new(shift, &[0.0; 42]));
+        attention::attend(isa, &pages, 9, 1, q.get(), out.get());
         out.get().to_vec()
     });
 }

@@ -14,8 +14,9 @@
 //! and batches only decide who computes which element, never in which order its terms are added.
 //!
 //! - [`Model`]: weights and shape, shared by all threads.
-//! - [`Session`]: one sequence, that is a key-value cache and scratch buffers.
-//! - [`score()`]: log-likelihood of a continuation.
+//! - [`Session`]: one sequence, that is a key-value cache and scratch buffers; a fork shares the cache.
+//! - [`forward_batch`]: several sequences in one pass.
+//! - [`score()`], [`score_batch`], [`score_rolling`]: log-likelihoods of a continuation, of many, of a text.
 //! - [`generate()`]: greedy or sampled text.
 //! - [`bench`]: prefill and decode rates.
 
@@ -25,6 +26,8 @@ mod generate;
 mod kv_cache;
 mod linear;
 mod model;
+mod pass;
+mod rope_cache;
 mod sample;
 mod score;
 mod session;
@@ -33,5 +36,5 @@ pub use error::Error;
 pub use generate::{GenerateOptions, Generation, StopReason, generate};
 pub use model::{LoadOptions, Model};
 pub use sample::{Sampler, Sampling};
-pub use score::{Score, argmax, score};
-pub use session::Session;
+pub use score::{Score, ScoreRequest, argmax, score, score_batch, score_rolling};
+pub use session::{Part, Session, forward_batch};

@@ -1,13 +1,17 @@
 //! A model's weights, ready to run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use b158_checkpoint::{Checkpoint, LayerTensor, ModelConfig, Tensor, TensorId};
-use b158_kernels::Isa;
+use b158_kernels::{Isa, kv::KvType};
 
 use crate::{
     Error,
     linear::{BlockLinear, Linear},
+    rope_cache::RopeCache,
 };
 
 /// How to load a model.
@@ -17,11 +21,21 @@ pub struct LoadOptions {
     pub isa: Isa,
     /// The longest sequence, in tokens; `None` stands for the limit in the model's config.
     pub context: Option<usize>,
+    /// The type of cached keys and values. Results depend on it, as they do on the type of a weight.
+    pub kv: KvType,
+    /// Tokens of one pass through the layers. It bounds the scratch memory of a long prompt and, since no
+    /// result depends on it, nothing else.
+    pub prefill_tile: NonZeroUsize,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { isa: Isa::best(), context: None }
+        Self {
+            isa: Isa::best(),
+            context: None,
+            kv: KvType::F32,
+            prefill_tile: const { NonZeroUsize::new(256).unwrap() },
+        }
     }
 }
 
@@ -46,6 +60,9 @@ pub struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) isa: Isa,
     pub(crate) context: usize,
+    pub(crate) kv: KvType,
+    pub(crate) prefill_tile: usize,
+    pub(crate) rope: RopeCache,
     pub(crate) embedding: Tensor, // [vocab, hidden]
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Vec<f32>, // [hidden]
@@ -76,6 +93,9 @@ impl Model {
             path: checkpoint.path().to_owned(),
             isa: options.isa,
             context,
+            kv: options.kv,
+            prefill_tile: options.prefill_tile.get(),
+            rope: RopeCache::new(config.rope_frequencies()),
             embedding: checkpoint.tensor(TensorId::TokenEmbedding)?,
             layers,
             output_norm: vector(checkpoint, TensorId::OutputNorm)?,
@@ -97,6 +117,11 @@ impl Model {
     /// The longest sequence that a session can hold, in tokens.
     pub fn context(&self) -> usize {
         self.context
+    }
+
+    /// The type of cached keys and values.
+    pub fn kv(&self) -> KvType {
+        self.kv
     }
 
     /// The instruction set in use.

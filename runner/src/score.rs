@@ -1,8 +1,10 @@
-//! Log-likelihood of a continuation.
+//! Log-likelihoods: of a continuation, of many, of a whole text.
+
+use std::ops::Range;
 
 use b158_kernels::softmax;
 
-use crate::{Error, Model, Session};
+use crate::{Error, Model, Part, Session, forward_batch};
 
 /// Log-probabilities of a continuation's tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,32 +22,202 @@ impl Score {
     }
 }
 
+/// A continuation to score, and what comes before it; both token ids, both not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreRequest<'a> {
+    /// What is read first.
+    pub context: &'a [u32],
+    /// What is scored.
+    pub continuation: &'a [u32],
+}
+
+impl ScoreRequest<'_> {
+    /// Tokens that the model reads: the last one is predicted only.
+    fn inputs(&self) -> usize {
+        self.context.len() + self.continuation.len() - 1
+    }
+
+    /// The token read at position `i`.
+    fn input(&self, i: usize) -> u32 {
+        self.context.get(i).copied().unwrap_or_else(|| self.continuation[i - self.context.len()])
+    }
+
+    fn check(&self, vocab_size: usize) -> Result<(), Error> {
+        if self.context.is_empty() {
+            return Err(Error::Empty { what: "context" });
+        }
+        if self.continuation.is_empty() {
+            return Err(Error::Empty { what: "continuation" });
+        }
+        match self.continuation.iter().find(|&&id| id as usize >= vocab_size) {
+            Some(&id) => Err(Error::TokenOutOfVocabulary { id, vocab_size }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Scores `continuation` after `context`, both token ids.
 ///
 /// # Errors
 /// An empty context or continuation, or what [`Session::forward`] refuses.
+///
+/// ```
+/// # let model = b158_runner::doc::tiny_model();
+/// let score = b158_runner::score(&model, &[1, 2], &[3, 4, 5])?;
+/// assert_eq!(score.logprobs.len(), 3);
+/// assert!(score.sum() < 0.0);
+/// # Ok::<(), b158_runner::Error>(())
+/// ```
 pub fn score(model: &Model, context: &[u32], continuation: &[u32]) -> Result<Score, Error> {
-    if context.is_empty() {
-        return Err(Error::Empty { what: "context" });
-    }
-    let Some((_, input_tail)) = continuation.split_last() else {
-        return Err(Error::Empty { what: "continuation" });
-    };
+    let mut scores = score_batch(model, &[ScoreRequest { context, continuation }])?;
+    Ok(scores.pop().expect("one score for one request"))
+}
+
+/// Common tokens below which computing them once is not worth a pass of its own.
+const WORTH_SHARING: usize = 8;
+
+/// Tokens of all sequences that are in memory at a time, unless a single one is longer.
+const BATCH_TOKENS: usize = 2048;
+
+/// Scores many continuations. Neighbours that begin alike (the choices of one question, say) share what they have
+/// in common, which is computed once; the bits are those of [`score`].
+///
+/// # Errors
+/// The first error, as [`score`].
+///
+/// ```
+/// # use b158_runner::ScoreRequest;
+/// # let model = b158_runner::doc::tiny_model();
+/// let question = [1, 9, 8, 7];
+/// let choices = [[3, 4], [5, 6]];
+/// let requests = choices.each_ref().map(|c| ScoreRequest { context: &question, continuation: c });
+/// let scores = b158_runner::score_batch(&model, &requests)?;
+/// let best = if scores[0].sum() >= scores[1].sum() { 0 } else { 1 };
+/// # let _ = best;
+/// assert_eq!(scores[1], b158_runner::score(&model, &question, &choices[1])?);
+/// # Ok::<(), b158_runner::Error>(())
+/// ```
+pub fn score_batch(model: &Model, requests: &[ScoreRequest<'_>]) -> Result<Vec<Score>, Error> {
     let vocab_size = model.config().vocab_size;
-    if let Some(&id) = continuation.iter().find(|&&id| id as usize >= vocab_size) {
-        return Err(Error::TokenOutOfVocabulary { id, vocab_size });
+    requests.iter().try_for_each(|request| request.check(vocab_size))?;
+    let mut scores = Vec::with_capacity(requests.len());
+    for Group { range, shared } in groups(requests) {
+        scores.extend(score_group(model, &requests[range], shared)?);
     }
-    // The last token is predicted, not read.
-    let input = [context, input_tail].concat();
-    let mut score = Score { logprobs: Vec::with_capacity(continuation.len()), greedy: true };
-    let mut tokens = continuation.iter();
-    Session::new(model, input.len())?.forward_each(&input, context.len() - 1, |row| {
-        if let Some(&token) = tokens.next() {
-            score.logprobs.push(softmax::log_probability(model.isa(), row, token as usize));
-            score.greedy &= argmax(row) == token as usize;
+    Ok(scores)
+}
+
+/// Scores every token of a text but what `prefix` stands for: each window reads as many tokens before its first as
+/// fit into `window`, so that every token is predicted once, with a full window before it where there is one.
+///
+/// The first window reads `prefix` (usually BOS). This is `loglikelihood_rolling` of lm-evaluation-harness.
+///
+/// # Errors
+/// No tokens, a window of zero or beyond the context, or what [`Session::forward`] refuses.
+///
+/// ```
+/// # let model = b158_runner::doc::tiny_model();
+/// let score = b158_runner::score_rolling(&model, 1, &[5, 6, 7, 8, 9], 3)?;
+/// assert_eq!(score.logprobs.len(), 5);
+/// # Ok::<(), b158_runner::Error>(())
+/// ```
+pub fn score_rolling(model: &Model, prefix: u32, tokens: &[u32], window: usize) -> Result<Score, Error> {
+    if tokens.is_empty() {
+        return Err(Error::Empty { what: "text" });
+    }
+    if window == 0 {
+        return Err(Error::Empty { what: "window" });
+    }
+    let mut all = Score { logprobs: Vec::with_capacity(tokens.len()), greedy: true };
+    let mut done = 0;
+    while done < tokens.len() {
+        let end = (done + window).min(tokens.len());
+        let score = if done == 0 {
+            score(model, &[prefix], &tokens[..end])?
+        } else {
+            score(model, &tokens[end - window - 1..done], &tokens[done..end])?
+        };
+        all.logprobs.extend(score.logprobs);
+        all.greedy &= score.greedy;
+        done = end;
+    }
+    Ok(all)
+}
+
+/// Requests that run together.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    range: Range<usize>,
+    /// Tokens at the beginning that all have in common and none scores.
+    shared: usize,
+}
+
+/// Cuts the requests into groups, in order: those that have enough in common, or those that fit one pass.
+fn groups(requests: &[ScoreRequest<'_>]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut tokens = 0; // of the last group, shared ones once
+    for (i, request) in requests.iter().enumerate() {
+        let own = request.inputs();
+        if let Some(group) = groups.last_mut() {
+            let shared = common(&requests[group.range.start], request).min(group.shared);
+            let together = if shared >= WORTH_SHARING {
+                // What is no longer common is computed for each.
+                tokens + (group.shared - shared) * (group.range.len() - 1) + own - shared
+            } else if group.range.len() == 1 || group.shared == 0 {
+                tokens + own
+            } else {
+                usize::MAX
+            };
+            if together <= BATCH_TOKENS {
+                group.shared = if shared >= WORTH_SHARING { shared } else { 0 };
+                group.range.end = i + 1;
+                tokens = together;
+                continue;
+            }
         }
+        groups.push(Group { range: i..i + 1, shared: request.context.len() - 1 });
+        tokens = own;
+    }
+    for group in &mut groups {
+        if group.range.len() == 1 {
+            group.shared = 0;
+        }
+    }
+    groups
+}
+
+/// Tokens that two requests have in common before the first one that is scored after.
+fn common(a: &ScoreRequest<'_>, b: &ScoreRequest<'_>) -> usize {
+    let limit = a.context.len().min(b.context.len()) - 1;
+    (0..limit).position(|i| a.context[i] != b.context[i]).unwrap_or(limit)
+}
+
+fn score_group(model: &Model, requests: &[ScoreRequest<'_>], shared: usize) -> Result<Vec<Score>, Error> {
+    let longest = requests.iter().map(ScoreRequest::inputs).max().unwrap_or(0);
+    let mut first = Session::new(model, longest)?;
+    if shared > 0 {
+        first.forward_each(&requests[0].context[..shared], shared, |_| ())?;
+    }
+    let mut sessions: Vec<Session<'_>> = requests[1..].iter().map(|_| first.fork()).collect();
+    sessions.insert(0, first);
+    let inputs: Vec<Vec<u32>> =
+        requests.iter().map(|r| (shared..r.inputs()).map(|i| r.input(i)).collect()).collect();
+    let mut parts: Vec<Part<'_, '_>> = sessions
+        .iter_mut()
+        .zip(&inputs)
+        .zip(requests)
+        .map(|((session, tokens), r)| Part { session, tokens, from: r.context.len() - 1 - shared })
+        .collect();
+    let empty =
+        |r: &ScoreRequest<'_>| Score { logprobs: Vec::with_capacity(r.continuation.len()), greedy: true };
+    let mut scores: Vec<Score> = requests.iter().map(empty).collect();
+    forward_batch(&mut parts, |part, row| {
+        let score = &mut scores[part];
+        let token = requests[part].continuation[score.logprobs.len()] as usize;
+        score.logprobs.push(softmax::log_probability(model.isa(), row, token));
+        score.greedy &= argmax(row) == token;
     })?;
-    Ok(score)
+    Ok(scores)
 }
 
 /// The first index of the highest value; 0 of no values.
@@ -57,4 +229,38 @@ pub fn argmax(row: &[f32]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request<'a>(context: &'a [u32], continuation: &'a [u32]) -> ScoreRequest<'a> {
+        ScoreRequest { context, continuation }
+    }
+
+    #[test]
+    fn requests_that_begin_alike_are_a_group() {
+        let question: Vec<u32> = (0..20).collect();
+        let other: Vec<u32> = (0..10).chain(50..60).collect();
+        let choices = [request(&question, &[1, 2]), request(&question, &[3]), request(&other, &[4])];
+        assert_eq!(groups(&choices), [Group { range: 0..3, shared: 10 }]);
+        // Where a context is the other's beginning, the last token of the shorter is read for its own score.
+        assert_eq!(groups(&[request(&question, &[1]), request(&question[..12], &[1])])[0].shared, 11);
+        // Nothing in common: together, for the weights' sake.
+        let apart: Vec<u32> = (100..120).collect();
+        assert_eq!(
+            groups(&[request(&question, &[1]), request(&apart, &[1])]),
+            [Group { range: 0..2, shared: 0 }]
+        );
+        assert_eq!(groups(&[request(&question, &[1])]), [Group { range: 0..1, shared: 0 }]);
+        // Those that share end where one comes that does not.
+        let mixed = [choices[0], choices[1], request(&apart, &[1])];
+        assert_eq!(groups(&mixed), [Group { range: 0..2, shared: 19 }, Group { range: 2..3, shared: 0 }]);
+        // Memory is bounded.
+        let long = vec![7; 1500];
+        let single = [request(&long, &[1]), request(&apart, &long)];
+        assert_eq!(groups(&single).len(), 2);
+        assert!(groups(&[]).is_empty());
+    }
 }

@@ -1,43 +1,48 @@
-//! One sequence: its key-value cache and the forward pass.
+//! Sequences in progress, one or several at once.
 
-use b158_checkpoint::Activation;
-use b158_kernels::{Isa, activation, attention, norm, rope::RopeTable};
 use ndarray::Array2;
-use rayon::prelude::*;
 
-use crate::{Error, Model, kv_cache::KvCache, linear::Inputs, model::Layer};
-
-/// Tokens of one pass through the layers. It bounds the scratch memory of a long prompt and, since no
-/// result depends on it, nothing else.
-const PREFILL_TILE: usize = 256;
+use crate::{
+    Error, Model,
+    kv_cache::KvCache,
+    pass::{Pass, Scratch, Segment, tiles},
+};
 
 /// Rows of logits in memory: 16 MB at 128k words, and enough rows to share the head's weights.
 const HEAD_TILE: usize = 32;
 
 /// A sequence in progress. Cheap to make: memory grows with its tokens.
+///
+/// ```
+/// # use b158_runner::{doc::tiny_model, Session};
+/// # let model = tiny_model();
+/// let mut session = Session::new(&model, 16)?;
+/// let logits = session.forward(&[1, 5, 3], 2)?; // after the last of the three
+/// assert_eq!(logits.dim(), (1, model.config().vocab_size));
+///
+/// // Two continuations of the same beginning, which is computed once.
+/// let mut other = session.fork();
+/// session.forward(&[7], 0)?;
+/// other.forward(&[8], 0)?;
+/// assert_eq!((session.len(), other.len()), (4, 4));
+/// # Ok::<(), b158_runner::Error>(())
+/// ```
 pub struct Session<'m> {
     model: &'m Model,
     cache: KvCache,
-    rope: RopeTable,
     len: usize,
     capacity: usize,
     scratch: Scratch,
 }
 
-/// Buffers of one pass, kept from call to call. Every buffer is `[tokens, ...]`.
-#[derive(Default)]
-struct Scratch {
-    x: Vec<f32>,         // [tokens, hidden], the residual stream
-    h: Vec<f32>,         // [tokens, hidden], normalized
-    q: Vec<f32>,         // [tokens, heads * head_dim]
-    k: Vec<f32>,         // [tokens, kv_heads * head_dim]
-    v: Vec<f32>,         // [tokens, kv_heads * head_dim]
-    attention: Vec<f32>, // [tokens, heads * head_dim]
-    gate: Vec<f32>,      // [tokens, intermediate]
-    up: Vec<f32>,        // [tokens, intermediate]
-    inner: Vec<f32>,     // sub-norms: [tokens, heads * head_dim] or [tokens, intermediate]
-    out: Vec<f32>,       // [tokens, hidden]
-    inputs: Inputs,
+/// Tokens to append to a sequence, with others in one pass: see [`forward_batch`].
+pub struct Part<'p, 'm> {
+    /// The sequence.
+    pub session: &'p mut Session<'m>,
+    /// What to append.
+    pub tokens: &'p [u32],
+    /// Logits are shown after each of `tokens[from..]`.
+    pub from: usize,
 }
 
 impl<'m> Session<'m> {
@@ -55,9 +60,14 @@ impl<'m> Session<'m> {
             });
         }
         let c = &model.config;
-        let cache = KvCache::new(c.layers, c.kv_heads, c.head_dim);
-        let rope = RopeTable::new(&c.rope_frequencies(), 0);
-        Ok(Self { model, cache, rope, len: 0, capacity, scratch: Scratch::default() })
+        let cache = KvCache::new(model.kv, c.layers, c.kv_heads, c.head_dim);
+        Ok(Self { model, cache, len: 0, capacity, scratch: Scratch::default() })
+    }
+
+    /// A second sequence with the same tokens so far, which share their memory.
+    pub fn fork(&self) -> Self {
+        let Self { model, len, capacity, .. } = *self;
+        Self { model, cache: self.cache.clone(), len, capacity, scratch: Scratch::default() }
     }
 
     /// Tokens so far.
@@ -75,7 +85,7 @@ impl<'m> Session<'m> {
         self.capacity
     }
 
-    /// Bytes of the key-value cache.
+    /// Bytes of the key-value cache, shared ones included.
     pub fn cache_bytes(&self) -> usize {
         self.cache.bytes()
     }
@@ -90,7 +100,7 @@ impl<'m> Session<'m> {
     /// `tokens[from..]`.
     ///
     /// # Errors
-    /// As [`Session::forward_each`].
+    /// As [`forward_batch`].
     pub fn forward(&mut self, tokens: &[u32], from: usize) -> Result<Array2<f32>, Error> {
         let vocab_size = self.model.config.vocab_size;
         let mut logits = Vec::new();
@@ -103,14 +113,18 @@ impl<'m> Session<'m> {
     /// Only a few rows are in memory at a time: at 128k words the logits of a long text are gigabytes.
     ///
     /// # Errors
-    /// No tokens, an id outside the vocabulary, a full context, or activations that are not finite.
-    /// The session then is as it was before the call.
+    /// As [`forward_batch`].
     pub fn forward_each(
         &mut self,
         tokens: &[u32],
         from: usize,
         mut each: impl FnMut(&[f32]),
     ) -> Result<(), Error> {
+        forward_batch(&mut [Part { session: self, tokens, from }], |_, row| each(row))
+    }
+
+    /// Whether `tokens` can be appended.
+    fn check(&self, tokens: &[u32]) -> Result<(), Error> {
         let config = &self.model.config;
         if tokens.is_empty() {
             return Err(Error::Empty { what: "input" });
@@ -119,236 +133,102 @@ impl<'m> Session<'m> {
         if wanted > self.capacity {
             return Err(Error::ContextFull { wanted, capacity: self.capacity, limit: config.context_length });
         }
-        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(Error::TokenOutOfVocabulary { id, vocab_size: config.vocab_size });
+        match tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+            Some(&id) => Err(Error::TokenOutOfVocabulary { id, vocab_size: config.vocab_size }),
+            None => Ok(()),
         }
-        let before = self.len;
-        let result = self.forward_tiles(tokens, from, &mut each);
-        if result.is_err() {
-            self.truncate(before);
-        }
-        result
-    }
-
-    fn forward_tiles(
-        &mut self,
-        tokens: &[u32],
-        from: usize,
-        each: &mut impl FnMut(&[f32]),
-    ) -> Result<(), Error> {
-        self.reach(self.len + tokens.len());
-        let mut done = 0;
-        for tile in tokens.chunks(PREFILL_TILE) {
-            self.run_layers(tile)?;
-            let skip = from.saturating_sub(done).min(tile.len());
-            for start in (skip..tile.len()).step_by(HEAD_TILE) {
-                self.run_head(start, tile.len().min(start + HEAD_TILE), each)?;
-            }
-            self.len += tile.len();
-            done += tile.len();
-        }
-        Ok(())
-    }
-
-    /// Makes the rotary table long enough for `positions`.
-    fn reach(&mut self, positions: usize) {
-        if positions > self.rope.positions() {
-            // Doubling: decoding token by token must not build a table each time.
-            let positions = positions.next_power_of_two().min(self.capacity);
-            self.rope = RopeTable::new(&self.model.config.rope_frequencies(), positions);
-        }
-    }
-
-    /// Runs `tokens` through every layer; leaves the residual stream in `scratch.x`.
-    fn run_layers(&mut self, tokens: &[u32]) -> Result<(), Error> {
-        self.embed(tokens)?;
-        let model = self.model;
-        for (index, layer) in model.layers.iter().enumerate() {
-            self.attention(index, layer, tokens.len())?;
-            self.feed_forward(index, layer)?;
-        }
-        Ok(())
-    }
-
-    /// x = rows of the embedding
-    fn embed(&mut self, tokens: &[u32]) -> Result<(), Error> {
-        let hidden = self.model.config.hidden_size;
-        let embedding = self.model.embedding.weights()?;
-        self.scratch.x.resize(tokens.len() * hidden, 0.0);
-        for (&token, row) in tokens.iter().zip(self.scratch.x.chunks_exact_mut(hidden)) {
-            let token = token as usize;
-            embedding.rows(token..token + 1, hidden).to_f32(row);
-        }
-        Ok(())
-    }
-
-    /// x += o(sub_norm(attention(rope(q), rope(k), v)))
-    fn attention(&mut self, index: usize, layer: &Layer, tokens: usize) -> Result<(), Error> {
-        let (model, start) = (self.model, self.len);
-        let (isa, c, s) = (model.isa, &model.config, &mut self.scratch);
-        let (head_dim, q_width, kv_width) = (c.head_dim, c.heads * c.head_dim, c.kv_heads * c.head_dim);
-
-        let linear_eps = c.linear_norm_eps.unwrap_or_default();
-
-        let h = normalized(isa, &s.x, &layer.attn_norm, c.norm_eps, &mut s.h);
-        let outputs = [&mut s.q, &mut s.k, &mut s.v];
-        s.inputs
-            .apply(isa, [&layer.q, &layer.k, &layer.v], linear_eps, h, outputs)
-            .map_err(|e| model.non_finite(index, "attention input", start + e.row))?;
-        self.rope.apply_tokens(isa, start, tokens, &mut s.q, c.rope_pairs);
-        self.rope.apply_tokens(isa, start, tokens, &mut s.k, c.rope_pairs);
-        for (k, v) in s.k.chunks_exact(kv_width).zip(s.v.chunks_exact(kv_width)) {
-            self.cache.push(index, k, v);
-        }
-
-        let (cache, q, group) = (&self.cache, &s.q, c.heads / c.kv_heads);
-        resized(&mut s.attention, tokens * q_width).par_chunks_mut(head_dim).enumerate().for_each_init(
-            Vec::new,
-            |scores, (i, out)| {
-                let (t, head) = (i / c.heads, i % c.heads);
-                let (keys, values) = cache.head(index, head / group, start + t + 1);
-                attention::attend(isa, &q[i * head_dim..(i + 1) * head_dim], keys, values, scores, out);
-            },
-        );
-
-        let mixed = normalized(isa, &s.attention, &layer.attn_sub_norm, c.norm_eps, &mut s.inner);
-        s.inputs
-            .apply(isa, [&layer.o], linear_eps, mixed, [&mut s.out])
-            .map_err(|e| model.non_finite(index, "attention output", start + e.row))?;
-        add(&mut s.x, &s.out);
-        Ok(())
-    }
-
-    /// x += down(sub_norm(activation(gate(h)) * up(h)))
-    fn feed_forward(&mut self, index: usize, layer: &Layer) -> Result<(), Error> {
-        let (model, start) = (self.model, self.len);
-        let (isa, c, s) = (model.isa, &model.config, &mut self.scratch);
-
-        let linear_eps = c.linear_norm_eps.unwrap_or_default();
-
-        let h = normalized(isa, &s.x, &layer.ffn_norm, c.norm_eps, &mut s.h);
-        let outputs = [&mut s.gate, &mut s.up];
-        s.inputs
-            .apply(isa, [&layer.gate, &layer.up], linear_eps, h, outputs)
-            .map_err(|e| model.non_finite(index, "feed-forward input", start + e.row))?;
-        let inner = resized(&mut s.inner, s.gate.len());
-        match c.activation {
-            Activation::Silu => activation::silu_mul(isa, &s.gate, &s.up, inner),
-            Activation::Relu2 => activation::relu2_mul(isa, &s.gate, &s.up, inner),
-        }
-        let mixed = normalized(isa, &s.inner, &layer.ffn_sub_norm, c.norm_eps, &mut s.gate);
-        s.inputs
-            .apply(isa, [&layer.down], linear_eps, mixed, [&mut s.out])
-            .map_err(|e| model.non_finite(index, "feed-forward output", start + e.row))?;
-        add(&mut s.x, &s.out);
-        Ok(())
-    }
-
-    /// Shows the logits of the tile's tokens `from..to`.
-    fn run_head(&mut self, from: usize, to: usize, each: &mut impl FnMut(&[f32])) -> Result<(), Error> {
-        let (model, s) = (self.model, &mut self.scratch);
-        let c = &model.config;
-        let x = &s.x[from * c.hidden_size..to * c.hidden_size];
-        norm::rms_norm(model.isa, x, &model.output_norm, c.norm_eps, resized(&mut s.h, x.len()));
-        // The head is in full precision.
-        model.head.multiply(model.isa, &s.h, &s.inputs.quantized, &mut s.out);
-        if let Some(bad) = s.out.iter().position(|l| !l.is_finite()) {
-            return Err(model.non_finite(c.layers, "output head", self.len + from + bad / c.vocab_size));
-        }
-        s.out.chunks_exact(c.vocab_size).for_each(each);
-        Ok(())
     }
 }
 
-impl Model {
-    fn non_finite(&self, layer: usize, part: &str, token: usize) -> Error {
-        let place =
-            if layer < self.config.layers { format!("layer {layer}, {part}") } else { part.to_owned() };
-        Error::NonFiniteActivation { file: self.path.clone(), place, token }
-    }
-}
-
-/// The buffer with exactly `len` elements, whatever it held.
-fn resized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    buffer.resize(len, 0.0);
-    buffer
-}
-
-/// The norm of `x` `[tokens, weight.len()]`, or `x` itself where there is none (no weights).
-fn normalized<'a>(isa: Isa, x: &'a [f32], weight: &[f32], eps: f32, buffer: &'a mut Vec<f32>) -> &'a [f32] {
-    if weight.is_empty() {
-        return x;
-    }
-    norm::rms_norm(isa, x, weight, eps, resized(buffer, x.len()));
-    buffer
-}
-
-fn add(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use b158_checkpoint::Checkpoint;
-    use b158_kernels::quantize::Int8Rows;
-    use safetensors::SafeTensors;
-
-    use super::*;
-    use crate::LoadOptions;
-
-    /// The int8 inputs of every linear layer of the first block. Those of q, k and v follow from the
-    /// recorded input by one norm and are exact; the others come after products that the reference
-    /// rounds to f32 and we do not, so one code in a thousand, at a rounding boundary, may differ by one step.
-    #[test]
-    fn int8_activations_equal_the_reference() {
-        let oracle = std::env::var_os("B158_ORACLE")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"), PathBuf::from);
-        if !oracle.is_dir() {
-            eprintln!("skipped: no reference outputs here (set B158_ORACLE to their folder)");
-            return;
-        }
-        for name in ["b158-1bitllm-f16", "tiny-b158-f16"] {
-            let bytes = std::fs::read(oracle.join(format!("golden/{name}.f32.safetensors"))).unwrap();
-            let golden = SafeTensors::deserialize(&bytes).unwrap();
-            let expect = |layer: &str, found: &Int8Rows, per_thousand: usize| {
-                let tensor = golden.tensor(&format!("p1.model.layers.0.{layer}.xq")).unwrap();
-                let mut differing = 0;
-                for (row, expected) in tensor.data().chunks_exact(tensor.shape()[1]).enumerate() {
-                    for (&found, &expected) in found.row(row).iter().zip(expected) {
-                        let step = (i16::from(found) - i16::from(expected as i8)).abs();
-                        assert!(step <= 1, "{name} {layer}: {found} instead of {}", expected as i8);
-                        differing += usize::from(step != 0);
-                    }
+/// Appends tokens to several sequences of one model at once, which share the reading of its weights, and shows
+/// `each` the index of the part and the logits `[vocab]` after each of its `tokens[from..]`: part after part, in
+/// order. The bits are those of one sequence at a time.
+///
+/// # Errors
+/// No tokens, an id outside the vocabulary, a full context, or activations that are not finite. The
+/// sessions then are as they were before the call.
+///
+/// # Panics
+/// The sessions are of different models.
+///
+/// ```
+/// # use b158_runner::{doc::tiny_model, Part, Session, forward_batch};
+/// # let model = tiny_model();
+/// let (mut a, mut b) = (Session::new(&model, 8)?, Session::new(&model, 8)?);
+/// let mut seen = Vec::new();
+/// forward_batch(
+///     &mut [
+///         Part { session: &mut a, tokens: &[1, 2, 3], from: 2 },
+///         Part { session: &mut b, tokens: &[4], from: 0 },
+///     ],
+///     |part, logits| seen.push((part, logits.len())),
+/// )?;
+/// let vocab_size = model.config().vocab_size;
+/// assert_eq!(seen, [(0, vocab_size), (1, vocab_size)]);
+/// # Ok::<(), b158_runner::Error>(())
+/// ```
+pub fn forward_batch(parts: &mut [Part<'_, '_>], mut each: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+    let Some(first) = parts.first_mut() else { return Ok(()) };
+    let model = first.session.model;
+    // Buffers of the first sequence serve all.
+    let mut scratch = std::mem::take(&mut first.session.scratch);
+    let result = parts
+        .iter()
+        .try_for_each(|part| {
+            assert!(std::ptr::eq(part.session.model, model), "a batch is of one model");
+            part.session.check(part.tokens)
+        })
+        .and_then(|()| {
+            let before: Vec<usize> = parts.iter().map(|part| part.session.len).collect();
+            let result = run_tiles(model, &mut scratch, parts, &mut each);
+            if result.is_err() {
+                for (part, len) in parts.iter_mut().zip(before) {
+                    part.session.truncate(len);
                 }
-                assert!(
-                    differing * 1000 <= per_thousand * tensor.data().len(),
-                    "{name} {layer}: {differing} codes differ"
-                );
-            };
-            let checkpoint = Checkpoint::open(&oracle.join("ckpt").join(name)).unwrap();
-            let isa = Isa::best();
-            let model = Model::load(&checkpoint, LoadOptions { isa, context: None }).unwrap();
-            let ids = golden.tensor("p1.ids").unwrap();
-            let ids: Vec<u32> =
-                ids.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
-            let hidden = model.config.hidden_size;
-            let mut session = Session::new(&model, ids.len()).unwrap();
-            let mut quantized = Int8Rows::new();
+            }
+            result
+        });
+    parts[0].session.scratch = scratch;
+    result
+}
 
-            session.reach(ids.len());
-            session.embed(&ids).unwrap();
-            session.attention(0, &model.layers[0], ids.len()).unwrap();
-            quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
-            expect("self_attn.q_proj", &quantized, 0);
-            expect("self_attn.o_proj", &session.scratch.inputs.quantized, 1);
-            session.feed_forward(0, &model.layers[0]).unwrap();
-            quantized.quantize(isa, &session.scratch.h, hidden).unwrap();
-            expect("mlp.gate_proj", &quantized, 1);
-            expect("mlp.down_proj", &session.scratch.inputs.quantized, 1);
+fn run_tiles(
+    model: &Model,
+    scratch: &mut Scratch,
+    parts: &mut [Part<'_, '_>],
+    each: &mut impl FnMut(usize, &[f32]),
+) -> Result<(), Error> {
+    let positions = parts.iter().map(|p| p.session.len + p.tokens.len()).max().unwrap_or(0);
+    let rope = model.rope.reach(positions, model.context);
+    let lengths: Vec<usize> = parts.iter().map(|part| part.tokens.len()).collect();
+    for tile in tiles(&lengths, model.prefill_tile) {
+        let mut wanted = Vec::new(); // rows of the pass whose logits are shown, and their part
+        let mut segments = Vec::with_capacity(tile.len());
+        let mut row = 0;
+        let mut ranges = tile.iter().peekable();
+        for (index, Part { session, tokens, from }) in parts.iter_mut().enumerate() {
+            let Some((_, range)) = ranges.next_if(|(part, _)| *part == index) else { continue };
+            let skip = from.saturating_sub(range.start).min(range.len());
+            wanted.extend((row + skip..row + range.len()).map(|row| (row, index)));
+            row += range.len();
+            segments.push(Segment {
+                cache: &mut session.cache,
+                start: session.len,
+                tokens: &tokens[range.clone()],
+            });
+        }
+        let mut pass = Pass { model, rope: &rope, scratch, segments: &mut segments };
+        pass.run()?;
+        for wanted in wanted.chunks(HEAD_TILE) {
+            let rows: Vec<usize> = wanted.iter().map(|(row, _)| *row).collect();
+            let logits = pass.head(&rows)?;
+            for (logits, (_, part)) in logits.chunks_exact(model.config.vocab_size).zip(wanted) {
+                each(*part, logits);
+            }
+        }
+        for (part, range) in tile {
+            parts[part].session.len += range.len();
         }
     }
+    Ok(())
 }

@@ -152,5 +152,13 @@ impl Lane for bf16 {
     }
 }
 
+impl Lane for i8 {
+    const ZERO: Self = 0;
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, x: &[Self; LANES]) -> S::V {
+        simd.load_i8(x)
+    }
+}
+
 #[cfg(test)]
 mod tests;
