@@ -15,7 +15,7 @@ use crate::prepare::prepare;
 use crate::request::{Encoder, Failure, Request};
 use crate::results::{Document, ModelResults, Sample, Settings, TaskResults};
 use crate::task::Task;
-use crate::{Error, LanguageModel};
+use crate::{Error, LanguageModel, ScoreRequest};
 
 /// A named set of prompting and scoring rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -112,24 +112,21 @@ fn run_task(
         })?);
     }
 
-    let requests: Vec<&Request> = documents.iter().flat_map(|d| &d.requests).collect();
-    progress.begin(&task.task, requests.len());
-    let scored: Vec<Result<(f64, bool), Error>> = requests
+    progress.begin(&task.task, documents.iter().map(|d| d.requests.len()).sum());
+    let scored: Vec<Result<Vec<(f64, bool)>, Error>> = documents
         .par_iter()
-        .map(|request| {
-            let result = score(model, request, max_length);
-            progress.advance();
+        .map(|document| {
+            let result = score(model, &document.requests, max_length);
+            document.requests.iter().for_each(|_| progress.advance());
             result
         })
         .collect();
     progress.end();
 
-    let mut scores = scored.into_iter();
     let mut results = TaskResults { task: task.clone(), original, documents: Vec::new() };
-    for (id, document) in documents.into_iter().enumerate() {
+    for (id, (document, scores)) in documents.into_iter().zip(scored).enumerate() {
         let mut samples = Vec::with_capacity(document.requests.len());
-        for (request, score) in document.requests.into_iter().zip(&mut scores) {
-            let (loglikelihood, greedy) = score?;
+        for (request, (loglikelihood, greedy)) in document.requests.into_iter().zip(scores?) {
             if !loglikelihood.is_finite() {
                 let message = format!("the model's log-likelihood is {loglikelihood}");
                 return Err(refused(
@@ -145,13 +142,24 @@ fn run_task(
     Ok(results)
 }
 
-/// Log-likelihood in nats and whether the continuation is greedy. A text without tokens has likelihood 1.
-fn score(model: &dyn LanguageModel, request: &Request, max_length: usize) -> Result<(f64, bool), Error> {
-    if request.cont_ids.is_empty() {
-        return Ok((0.0, true));
-    }
-    let score = model.score(request.visible_context(max_length), &request.cont_ids)?;
-    Ok((score.sum(), score.greedy))
+/// Log-likelihood in nats of each request, and whether its continuation is greedy. A text without tokens has
+/// likelihood 1. The requests of one document have its question in common.
+fn score(
+    model: &dyn LanguageModel,
+    requests: &[Request],
+    max_length: usize,
+) -> Result<Vec<(f64, bool)>, Error> {
+    let batch: Vec<ScoreRequest<'_>> = requests
+        .iter()
+        .filter(|request| !request.cont_ids.is_empty())
+        .map(|r| ScoreRequest { context: r.visible_context(max_length), continuation: &r.cont_ids })
+        .collect();
+    let mut scores = model.score_batch(&batch)?.into_iter();
+    let of = |request: &Request| match request.cont_ids.is_empty() {
+        true => (0.0, true),
+        false => scores.next().map(|score| (score.sum(), score.greedy)).expect("a score for each request"),
+    };
+    Ok(requests.iter().map(of).collect())
 }
 
 #[cfg(test)]

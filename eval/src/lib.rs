@@ -41,7 +41,7 @@ pub use compare::{CompareOptions, Margins, Parity, Verdict, compare};
 pub use error::Error;
 pub use evaluate::{EvalOptions, Preset, Progress, evaluate};
 pub use metrics::Metric;
-pub use model::{LanguageModel, Score};
+pub use model::{LanguageModel, Score, ScoreRequest};
 pub use results::{ModelResults, SuiteResults, TaskResults};
 pub use runner_model::RunnerModel;
 pub use suite::{Role, Suite};

@@ -1,6 +1,6 @@
 //! What evaluation needs of a language model.
 
-pub use b158_runner::Score;
+pub use b158_runner::{Score, ScoreRequest};
 
 use crate::Error;
 
@@ -32,4 +32,13 @@ pub trait LanguageModel: Sync {
     /// # Errors
     /// [`Error::Model`].
     fn score(&self, context: &[u32], continuation: &[u32]) -> Result<Score, Error>;
+
+    /// [`Self::score`] of each request, the same bits; a model that shares what they have in common does better
+    /// than one by one.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    fn score_batch(&self, requests: &[ScoreRequest<'_>]) -> Result<Vec<Score>, Error> {
+        requests.iter().map(|request| self.score(request.context, request.continuation)).collect()
+    }
 }

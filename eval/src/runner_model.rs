@@ -3,7 +3,7 @@
 use b158_checkpoint::{Checkpoint, Tokenizer};
 use b158_runner::Model;
 
-use crate::{Error, LanguageModel, Score};
+use crate::{Error, LanguageModel, Score, ScoreRequest};
 
 /// A loaded model and its tokenizer.
 pub struct RunnerModel {
@@ -45,6 +45,10 @@ impl LanguageModel for RunnerModel {
 
     fn score(&self, context: &[u32], continuation: &[u32]) -> Result<Score, Error> {
         b158_runner::score(&self.model, context, continuation).map_err(failed)
+    }
+
+    fn score_batch(&self, requests: &[ScoreRequest<'_>]) -> Result<Vec<Score>, Error> {
+        b158_runner::score_batch(&self.model, requests).map_err(failed)
     }
 }
 
