@@ -28,6 +28,6 @@ fn create_folder(folder: &Path) -> anyhow::Result<()> {
 /// Opens and loads a model.
 fn load(path: &Path, isa: Isa, context: Option<usize>) -> anyhow::Result<(Checkpoint, Model)> {
     let checkpoint = Checkpoint::open(path)?;
-    let model = Model::load(&checkpoint, LoadOptions { isa, context })?;
+    let model = Model::load(&checkpoint, LoadOptions { isa, context, ..LoadOptions::default() })?;
     Ok((checkpoint, model))
 }

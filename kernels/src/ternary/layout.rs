@@ -233,7 +233,7 @@ pub(super) mod five_trits {
     pub(in crate::ternary) const LAST_PAIR: u8 = 14 * 8;
 
     /// The powers of 3 from byte 4 down to byte 0.
-    const POWERS: u64 = 1 << 32 | 3 << 24 | 9 << 16 | 27 << 8 | 81;
+    const POWERS: u64 = u64::from_le_bytes([81, 27, 9, 3, 1, 0, 0, 0]);
 
     /// Of the codes in the five low bytes.
     #[inline]

@@ -230,10 +230,8 @@ pub(super) fn from_packed(
         return Err(PackedError::Length { rows, cols, found: bytes.len() });
     }
     let (block, block_scales) = (format.block(), format.block_scales());
-    let start = || Repacked {
-        scales: vec![f16::ZERO; if block_scales { cols / block } else { 0 }],
-        first: None,
-    };
+    let start =
+        || Repacked { scales: vec![f16::ZERO; if block_scales { cols / block } else { 0 }], first: None };
     let (lines, repacked) = fill(shape, start, |repacked, row, codes| {
         repacked.row(format, row, &bytes[row * row_bytes..(row + 1) * row_bytes], codes)
     })?;

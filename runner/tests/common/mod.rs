@@ -22,7 +22,7 @@ pub fn oracle() -> Option<PathBuf> {
 
 pub fn load(oracle: &Path, name: &str, isa: Isa) -> Model {
     let checkpoint = Checkpoint::open(&oracle.join("ckpt").join(name)).unwrap();
-    Model::load(&checkpoint, LoadOptions { isa, context: None }).unwrap()
+    Model::load(&checkpoint, LoadOptions { isa, ..LoadOptions::default() }).unwrap()
 }
 
 /// One recorded prompt.
