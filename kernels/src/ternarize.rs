@@ -87,7 +87,10 @@ pub fn magnitude(w: DenseSlice) -> Option<f32> {
         wide.into_iter().map(f32::abs).filter(|&m| m != 0.0)
     };
     let magnitude = (0..chunks).find_map(|chunk| magnitudes(chunk).next())?;
-    let same = |chunk| magnitudes(chunk).all(|m| m == magnitude);
+    let same = |chunk: usize| {
+        let range = chunk * CHUNK..w.len().min((chunk + 1) * CHUNK);
+        !with_slice!(w.range(range), w => Isa::best().run(AnyOther { w, magnitude }))
+    };
     let ternary = magnitude.is_normal() && same(0) && (1..chunks).into_par_iter().all(same);
     ternary.then_some(magnitude)
 }
@@ -111,6 +114,29 @@ pub fn ternarize(isa: Isa, w: DenseSlice, mean: f32, codes: &mut [i8]) {
         .par_chunks(CHUNK)
         .zip(codes.par_chunks_mut(CHUNK))
         .for_each(|(w, codes)| isa.run(Ternarize { w, scale, codes })));
+}
+
+/// Whether a weight is neither 0 nor of that magnitude.
+struct AnyOther<'a, T> {
+    w: &'a [T],
+    magnitude: f32,
+}
+
+impl<T: Lane> Op for AnyOther<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> bool {
+        // Counting has no way out of the loop, so it runs in wide registers.
+        let others = |w: S::V| {
+            let mut lanes = [0.0; LANES];
+            s.store(s.abs(w), &mut lanes);
+            lanes.iter().filter(|&&w| w != 0.0 && w != self.magnitude).count()
+        };
+        let (whole, tail) = self.w.as_chunks();
+        let count = whole.iter().map(|w| others(T::load(s, w))).sum::<usize>();
+        count > 0 || (!tail.is_empty() && others(s.load_tail(tail)) > 0)
+    }
 }
 
 struct SumAbs<'a, T>(&'a [T]);

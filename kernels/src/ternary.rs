@@ -122,10 +122,20 @@ use self::{
     layout::{Line, Shape},
     product::Product,
 };
+use rayon::prelude::*;
+
 use crate::{Isa, isa::Set, packing::TernaryFormat, quantize::Int8Rows, simd::Portable};
 
 /// The widest row whose sums fit i32: 127 * 2^24 < 2^31.
 const MAX_COLS: usize = 1 << 24;
+
+/// Codes that one task looks at before they are packed.
+const CHECK_CODES: usize = 1 << 16;
+
+/// Whether every code is one. Without a way out of the loop, so that it runs in wide registers.
+fn all_ternary(codes: &[i8]) -> bool {
+    codes.iter().fold(true, |all, code| all & (-1..=1).contains(code))
+}
 
 /// A matrix of codes -1, 0 and 1, `[rows, cols]`.
 #[derive(Clone)]
@@ -150,9 +160,30 @@ impl TernaryMatrix {
     pub fn from_codes(layout: Layout, rows: usize, cols: usize, codes: &[i8]) -> Self {
         assert_eq!(rows.checked_mul(cols), Some(codes.len()), "codes are [rows, cols]");
         assert!((1..=MAX_COLS).contains(&cols), "{cols} columns");
-        assert!(codes.iter().all(|code| (-1..=1).contains(code)), "codes are -1, 0 or 1");
+        assert!(codes.par_chunks(CHECK_CODES).all(all_ternary), "codes are -1, 0 or 1");
         let shape = Shape { rows, cols, layout };
-        Self { lines: pack::from_codes(shape, codes), shape }
+        let row = |r: usize, row: &mut [i8]| row.copy_from_slice(&codes[r * cols..(r + 1) * cols]);
+        Self { lines: pack::from_rows(shape, row), shape }
+    }
+
+    /// A matrix `[rows, cols]` whose rows `row(r, codes)` writes, each -1, 0 or 1, on all threads of the current
+    /// pool and in any order. A few rows of codes are in memory at a time.
+    ///
+    /// # Panics
+    /// A code is none of the three, or a row has none or more than 2^24.
+    pub fn from_rows(
+        layout: Layout,
+        rows: usize,
+        cols: usize,
+        row: impl Fn(usize, &mut [i8]) + Sync,
+    ) -> Self {
+        assert!((1..=MAX_COLS).contains(&cols), "{cols} columns");
+        let shape = Shape { rows, cols, layout };
+        let checked = |r: usize, codes: &mut [i8]| {
+            row(r, codes);
+            assert!(all_ternary(codes), "codes are -1, 0 or 1");
+        };
+        Self { lines: pack::from_rows(shape, checked), shape }
     }
 
     /// A matrix of GGUF blocks `[rows, cols]`, and the scale that they share.
@@ -198,6 +229,14 @@ impl TernaryMatrix {
     /// How the codes are held.
     pub fn layout(&self) -> Layout {
         self.shape.layout
+    }
+
+    /// Bytes in memory of a matrix `[rows, cols]`, or None if there is none of that shape.
+    pub fn bytes_of(layout: Layout, rows: usize, cols: usize) -> Option<usize> {
+        // A padded matrix is less than 256 rows and 32 columns larger.
+        let padded = rows.checked_add(256)?.checked_mul(cols.checked_add(32)?)?;
+        let fits = (1..=MAX_COLS).contains(&cols) && isize::try_from(padded).is_ok();
+        fits.then(|| Shape { rows, cols, layout }.total() * size_of::<Line>())
     }
 
     /// Bytes in memory.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::memory::{Bytes, Needed};
+
 /// An error of loading or running a model.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +54,19 @@ pub enum Error {
         /// Number of rows of the embedding.
         vocab_size: usize,
     },
+    /// The model does not fit into memory; said before a weight is read.
+    #[error(
+        "{}: running it takes {} ({needed}), but {} of memory are available\nhint: {}",
+        model.display(), Bytes(needed.bytes()), Bytes(*available), memory_hint(needed)
+    )]
+    Memory {
+        /// The checkpoint, or what would be made.
+        model: PathBuf,
+        /// What it takes.
+        needed: Box<Needed>,
+        /// Bytes that there are.
+        available: u64,
+    },
     /// The sequence would outgrow the session.
     #[error(
         "the sequence would have {wanted} tokens, but the context holds {capacity}\nhint: {}", context_hint(*capacity, *limit)
@@ -80,6 +95,20 @@ pub enum Error {
         /// What is valid.
         valid: &'static str,
     },
+}
+
+/// What takes most is what to make smaller.
+fn memory_hint(needed: &Needed) -> &'static str {
+    let weights = &needed.weights;
+    if needed.cache_bytes > weights.weight_bytes() {
+        "a smaller --ctx, or --kv f16 or q8, makes the key-value cache smaller"
+    } else if weights.dense_bytes > weights.ternary_bytes {
+        "a ternary model takes a tenth of that; otherwise close other programs or use a machine with more memory"
+    } else if weights.embedding_bytes + weights.head_bytes > weights.ternary_bytes {
+        "convert it with `--head q8_0` or `q6_k`, choose a smaller --ctx, or close other programs"
+    } else {
+        "choose a smaller --ctx, close other programs, or use a machine with more memory"
+    }
 }
 
 fn context_hint(capacity: usize, limit: usize) -> String {

@@ -18,23 +18,44 @@
 //! - [`forward_batch`]: several sequences in one pass.
 //! - [`score()`], [`score_batch`], [`score_rolling`]: log-likelihoods of a continuation, of many, of a text.
 //! - [`generate()`]: greedy or sampled text.
-//! - [`bench`]: prefill and decode rates.
+//! - [`bench`]: rates, latency, memory and energy.
+//!
+//! ```
+//! use b158_runner::{LoadOptions, Model, Session, Shape, SyntheticFormat, argmax};
+//!
+//! // A model without training; `Model::load` takes a checkpoint.
+//! let shape = Shape::named("tiny").unwrap();
+//! let model = Model::synthetic(shape, SyntheticFormat::Ternary, LoadOptions::default(), |_| ())?;
+//! let mut session = Session::new(&model, 16)?;
+//! let logits = session.forward(&[1, 17, 42], 2)?; // of the last token
+//! let next = argmax(logits.as_slice().unwrap());
+//! session.forward(&[next as u32], 0)?;
+//! assert_eq!(session.len(), 4);
+//! # Ok::<(), b158_runner::Error>(())
+//! ```
 
 pub mod bench;
 mod error;
 mod generate;
 mod kv_cache;
 mod linear;
+pub mod memory;
 mod model;
 mod pass;
 mod rope_cache;
 mod sample;
 mod score;
 mod session;
+mod shapes;
+mod synthetic;
+mod weights;
 
 pub use error::Error;
 pub use generate::{GenerateOptions, Generation, StopReason, generate};
+pub use memory::MemoryReport;
 pub use model::{LoadOptions, Model};
 pub use sample::{Sampler, Sampling};
 pub use score::{Score, ScoreRequest, argmax, score, score_batch, score_rolling};
 pub use session::{Part, Session, forward_batch};
+pub use shapes::Shape;
+pub use synthetic::SyntheticFormat;

@@ -10,48 +10,45 @@ use b158_kernels::{
     ternary::{Layout, PackedError, TernaryMatrix},
 };
 
-use crate::Error;
+use crate::{Error, weights::DenseWeights};
 
 /// One linear layer without bias, `[rows, cols]`: y = W x.
 pub(crate) enum Linear {
     /// Full precision: x stays f32.
-    Dense { weight: Tensor, rows: usize, cols: usize },
+    Dense { weight: DenseWeights, rows: usize, cols: usize },
     /// BitLinear (arXiv 2402.17764, equations 1 to 3): x is quantized to int8 per token, the product
     /// is an exact integer, and one factor per token undoes both quantizations.
     Ternary { matrix: TernaryMatrix, scale: f32 },
 }
 
 impl Linear {
-    /// Reads one tensor. Full-precision weights of a b1.58 master are ternarized here.
+    /// Reads one tensor. Full-precision weights of a b1.58 master are ternarized here. Where the working layout is
+    /// a copy, the memory that the tensor's file took is given back.
     pub(crate) fn load(checkpoint: &Checkpoint, id: TensorId, isa: Isa) -> Result<Self, Error> {
         let tensor = checkpoint.tensor(id)?;
         let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        if tensor.dtype == TensorType::HfPacked {
-            return Self::unpack(checkpoint, id, &tensor, isa);
-        }
-        let Some(format) = tensor.dtype.ternary() else {
-            if id.is_linear() && checkpoint.config().ternary_linears {
-                return Self::ternarize(&tensor, isa);
-            }
-            tensor.weights()?;
-            return Ok(Self::Dense { weight: tensor, rows, cols });
-        };
-        let (matrix, block_scale) =
-            TernaryMatrix::from_packed(Layout::best(isa), format, rows, cols, tensor.bytes())
+        let layout = Layout::best(isa);
+        let linear = if tensor.dtype == TensorType::HfPacked {
+            let matrix = TernaryMatrix::from_hf(layout, rows, cols, tensor.bytes())
                 .map_err(|e| unreadable(&tensor, &e))?;
-        // Where the file has a scale for the whole tensor its block scales are 1 or absent, so the
-        // product is exact.
-        let scale = checkpoint.scale(id)?.map_or(block_scale, |scale| scale * block_scale);
-        Ok(Self::Ternary { matrix, scale })
-    }
-
-    /// transformers' packed weights, whose scale is a tensor of its own.
-    fn unpack(checkpoint: &Checkpoint, id: TensorId, tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
-        let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
-        let matrix = TernaryMatrix::from_hf(Layout::best(isa), rows, cols, tensor.bytes())
-            .map_err(|e| unreadable(tensor, &e))?;
-        let scale = checkpoint.scale(id)?.unwrap_or(1.0);
-        Ok(Self::Ternary { matrix, scale })
+            // The scale is a tensor of its own.
+            Self::Ternary { matrix, scale: checkpoint.scale(id)?.unwrap_or(1.0) }
+        } else if let Some(format) = tensor.dtype.ternary() {
+            let (matrix, block_scale) =
+                TernaryMatrix::from_packed(layout, format, rows, cols, tensor.bytes())
+                    .map_err(|e| unreadable(&tensor, &e))?;
+            // Where the file has a scale for the whole tensor its block scales are 1 or absent, so the
+            // product is exact.
+            let scale = checkpoint.scale(id)?.map_or(block_scale, |scale| scale * block_scale);
+            Self::Ternary { matrix, scale }
+        } else if id.is_linear() && checkpoint.config().ternary_linears {
+            Self::ternarize(&tensor, isa)?
+        } else {
+            tensor.weights()?;
+            return Ok(Self::Dense { weight: DenseWeights::Mapped(tensor), rows, cols });
+        };
+        tensor.release();
+        Ok(linear)
     }
 
     fn ternarize(tensor: &Tensor, isa: Isa) -> Result<Self, Error> {
@@ -70,9 +67,10 @@ impl Linear {
             tensor: tensor.name.clone(),
             index: e.index,
         })?;
-        let mut codes = vec![0i8; rows * cols];
-        ternarize::ternarize(isa, weights, scale, &mut codes);
-        Ok(Self::Ternary { matrix: TernaryMatrix::from_codes(Layout::best(isa), rows, cols, &codes), scale })
+        let row = |r: usize, codes: &mut [i8]| {
+            ternarize::ternarize(isa, weights.range(r * cols..(r + 1) * cols), scale, codes);
+        };
+        Ok(Self::Ternary { matrix: TernaryMatrix::from_rows(Layout::best(isa), rows, cols, row), scale })
     }
 
     /// The product with `x` `[tokens, cols]`; a ternary layer takes it `quantized`.
@@ -105,9 +103,14 @@ impl Linear {
     /// Bytes of the weights as they lie in memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Dense { weight, .. } => weight.bytes().len(),
+            Self::Dense { weight, .. } => weight.bytes(),
             Self::Ternary { matrix, .. } => matrix.bytes(),
         }
+    }
+
+    /// Whether the weights stay in their file.
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self, Self::Dense { weight, .. } if weight.is_mapped())
     }
 
     pub(crate) fn is_ternary(&self) -> bool {

@@ -5,13 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use b158_checkpoint::{Checkpoint, LayerTensor, ModelConfig, Tensor, TensorId};
+use b158_checkpoint::{Checkpoint, LayerTensor, ModelConfig, TensorId};
 use b158_kernels::{Isa, kv::KvType};
+use rayon::prelude::*;
 
 use crate::{
     Error,
     linear::{BlockLinear, Linear},
+    memory::{MemoryReport, Needed},
     rope_cache::RopeCache,
+    weights::DenseWeights,
 };
 
 /// How to load a model.
@@ -26,6 +29,10 @@ pub struct LoadOptions {
     /// Tokens of one pass through the layers. It bounds the scratch memory of a long prompt and, since no
     /// result depends on it, nothing else.
     pub prefill_tile: NonZeroUsize,
+    /// Bytes of memory that there are; `None` stands for what the system says. A model that takes more is
+    /// refused before it is loaded. Of the key-value cache only a `context` that was asked for is counted: it
+    /// grows with the sequence, which need not reach the model's limit.
+    pub memory: Option<u64>,
 }
 
 impl Default for LoadOptions {
@@ -35,6 +42,21 @@ impl Default for LoadOptions {
             context: None,
             kv: KvType::F32,
             prefill_tile: const { NonZeroUsize::new(256).unwrap() },
+            memory: None,
+        }
+    }
+}
+
+impl LoadOptions {
+    /// The context under the limit of the model's config.
+    ///
+    /// # Errors
+    /// Zero, or beyond the limit.
+    pub(crate) fn context_within(&self, limit: usize) -> Result<usize, Error> {
+        match self.context.unwrap_or(limit) {
+            0 => Err(Error::Empty { what: "context" }),
+            wanted if wanted > limit => Err(Error::ContextFull { wanted, capacity: limit, limit }),
+            context => Ok(context),
         }
     }
 }
@@ -63,7 +85,7 @@ pub struct Model {
     pub(crate) kv: KvType,
     pub(crate) prefill_tile: usize,
     pub(crate) rope: RopeCache,
-    pub(crate) embedding: Tensor, // [vocab, hidden]
+    pub(crate) embedding: DenseWeights, // [vocab, hidden]
     pub(crate) layers: Vec<Layer>,
     pub(crate) output_norm: Vec<f32>, // [hidden]
     pub(crate) head: Linear,          // [vocab, hidden]; the embedding itself where the two are tied
@@ -71,24 +93,33 @@ pub struct Model {
 
 impl Model {
     /// Loads every tensor: full-precision weights stay mapped, ternary ones are brought into the
-    /// kernels' working layout.
+    /// kernels' working layout, all layers at a time.
+    ///
+    /// ```no_run
+    /// use b158_checkpoint::Checkpoint;
+    /// use b158_runner::{LoadOptions, Model};
+    ///
+    /// let checkpoint = Checkpoint::open("model.gguf".as_ref())?;
+    /// let model = Model::load(&checkpoint, LoadOptions { context: Some(2048), ..LoadOptions::default() })?;
+    /// println!("{} bytes of ternary weights", model.memory().ternary_bytes);
+    /// # Ok::<(), b158_runner::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// A damaged tensor, or a context of zero or beyond the config's limit.
+    /// A damaged tensor, a context of zero or beyond the config's limit, or memory that does not suffice.
     pub fn load(checkpoint: &Checkpoint, options: LoadOptions) -> Result<Self, Error> {
         let config = checkpoint.config().clone();
-        let limit = config.context_length;
-        let context = options.context.unwrap_or(limit);
-        if context == 0 {
-            return Err(Error::Empty { what: "context" });
-        }
-        if context > limit {
-            return Err(Error::ContextFull { wanted: context, capacity: limit, limit });
-        }
+        let context = options.context_within(config.context_length)?;
+        let weights = MemoryReport::of_checkpoint(checkpoint, options.isa)?;
+        let needed = Needed::new(&config, weights, options.context.unwrap_or_default());
+        needed.check(checkpoint.path(), options.memory)?;
+
         let head = if config.tied_embeddings { TensorId::TokenEmbedding } else { TensorId::OutputHead };
-        let layers = (0..config.layers)
+        // Collected before the first error is taken, so that the same one is told every time.
+        let layers: Vec<_> = (0..config.layers)
+            .into_par_iter()
             .map(|index| load_layer(checkpoint, index, options.isa))
-            .collect::<Result<_, _>>()?;
+            .collect();
         Ok(Self {
             path: checkpoint.path().to_owned(),
             isa: options.isa,
@@ -96,8 +127,8 @@ impl Model {
             kv: options.kv,
             prefill_tile: options.prefill_tile.get(),
             rope: RopeCache::new(config.rope_frequencies()),
-            embedding: checkpoint.tensor(TensorId::TokenEmbedding)?,
-            layers,
+            embedding: DenseWeights::Mapped(checkpoint.tensor(TensorId::TokenEmbedding)?),
+            layers: layers.into_iter().collect::<Result<_, _>>()?,
             output_norm: vector(checkpoint, TensorId::OutputNorm)?,
             head: Linear::load(checkpoint, head, options.isa)?,
             config,
@@ -131,6 +162,11 @@ impl Model {
 
     /// Bytes of all weights as they lie in memory (mapped or in the working layout).
     pub fn weight_bytes(&self) -> usize {
+        self.memory().weight_bytes() as usize
+    }
+
+    /// What the weights take in memory, by kind.
+    pub fn memory(&self) -> MemoryReport {
         let norms: usize = self
             .layers
             .iter()
@@ -138,9 +174,30 @@ impl Model {
             .sum::<usize>()
             + self.block_linears().map(|l| l.input_norm.len()).sum::<usize>()
             + self.output_norm.len();
-        let head = if self.config.tied_embeddings { 0 } else { self.head.bytes() };
-        let linears: usize = self.linears().map(Linear::bytes).sum();
-        linears + head + self.embedding.bytes().len() + norms * size_of::<f32>()
+        let norm_bytes = (norms * size_of::<f32>()) as u64;
+        let mut report = MemoryReport { norm_bytes, own_bytes: norm_bytes, ..MemoryReport::default() };
+        let mut own_or_mapped = |bytes: usize, mapped| {
+            *(if mapped { &mut report.mapped_bytes } else { &mut report.own_bytes }) += bytes as u64;
+            bytes as u64
+        };
+        let (mut ternary, mut dense) = (0, 0);
+        for linear in self.linears() {
+            let bytes = own_or_mapped(linear.bytes(), linear.is_mapped());
+            *(if linear.is_ternary() { &mut ternary } else { &mut dense }) += bytes;
+        }
+        let embedding = own_or_mapped(self.embedding.bytes(), self.embedding.is_mapped());
+        let head = if self.config.tied_embeddings {
+            0
+        } else {
+            own_or_mapped(self.head.bytes(), self.head.is_mapped())
+        };
+        MemoryReport {
+            ternary_bytes: ternary,
+            dense_bytes: dense,
+            embedding_bytes: embedding,
+            head_bytes: head,
+            ..report
+        }
     }
 
     /// Whether the linear layers of the blocks are ternary.

@@ -62,7 +62,9 @@ impl ScoreRequest<'_> {
 /// An empty context or continuation, or what [`Session::forward`] refuses.
 ///
 /// ```
-/// # let model = b158_runner::doc::tiny_model();
+/// # use b158_runner::{LoadOptions, Model, Shape, SyntheticFormat};
+/// # let shape = Shape::named("tiny").unwrap();
+/// # let model = Model::synthetic(shape, SyntheticFormat::Ternary, LoadOptions::default(), |_| ())?;
 /// let score = b158_runner::score(&model, &[1, 2], &[3, 4, 5])?;
 /// assert_eq!(score.logprobs.len(), 3);
 /// assert!(score.sum() < 0.0);
@@ -86,8 +88,9 @@ const BATCH_TOKENS: usize = 2048;
 /// The first error, as [`score`].
 ///
 /// ```
-/// # use b158_runner::ScoreRequest;
-/// # let model = b158_runner::doc::tiny_model();
+/// # use b158_runner::{LoadOptions, Model, ScoreRequest, Shape, SyntheticFormat};
+/// # let shape = Shape::named("tiny").unwrap();
+/// # let model = Model::synthetic(shape, SyntheticFormat::Ternary, LoadOptions::default(), |_| ())?;
 /// let question = [1, 9, 8, 7];
 /// let choices = [[3, 4], [5, 6]];
 /// let requests = choices.each_ref().map(|c| ScoreRequest { context: &question, continuation: c });
@@ -116,7 +119,9 @@ pub fn score_batch(model: &Model, requests: &[ScoreRequest<'_>]) -> Result<Vec<S
 /// No tokens, a window of zero or beyond the context, or what [`Session::forward`] refuses.
 ///
 /// ```
-/// # let model = b158_runner::doc::tiny_model();
+/// # use b158_runner::{LoadOptions, Model, Shape, SyntheticFormat};
+/// # let shape = Shape::named("tiny").unwrap();
+/// # let model = Model::synthetic(shape, SyntheticFormat::Ternary, LoadOptions::default(), |_| ())?;
 /// let score = b158_runner::score_rolling(&model, 1, &[5, 6, 7, 8, 9], 3)?;
 /// assert_eq!(score.logprobs.len(), 5);
 /// # Ok::<(), b158_runner::Error>(())

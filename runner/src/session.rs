@@ -14,8 +14,9 @@ const HEAD_TILE: usize = 32;
 /// A sequence in progress. Cheap to make: memory grows with its tokens.
 ///
 /// ```
-/// # use b158_runner::{doc::tiny_model, Session};
-/// # let model = tiny_model();
+/// # use b158_runner::{LoadOptions, Model, Session, Shape, SyntheticFormat};
+/// # let shape = Shape::named("tiny").unwrap();
+/// # let model = Model::synthetic(shape, SyntheticFormat::Ternary, LoadOptions::default(), |_| ())?;
 /// let mut session = Session::new(&model, 16)?;
 /// let logits = session.forward(&[1, 5, 3], 2)?; // after the last of the three
 /// assert_eq!(logits.dim(), (1, model.config().vocab_size));
@@ -96,6 +97,20 @@ impl<'m> Session<'m> {
         self.cache.truncate(self.len);
     }
 
+    /// Makes an empty sequence `len` tokens long by keys and values that stand for no text. What a token costs at
+    /// that depth does not depend on them, and computing them may take an hour: for measurements.
+    pub(crate) fn fill_cache(&mut self, len: usize) {
+        let c = &self.model.config;
+        let row: Vec<f32> = (0..c.kv_heads * c.head_dim).map(|i| (i * 37 % 64) as f32 / 64.0 - 0.5).collect();
+        self.truncate(0);
+        for layer in 0..c.layers {
+            for position in 0..len {
+                self.cache.store(layer, position, &row, &row);
+            }
+        }
+        self.len = len;
+    }
+
     /// Appends `tokens` and returns the logits `[tokens.len() - from, vocab]` after each of
     /// `tokens[from..]`.
     ///
@@ -152,8 +167,9 @@ impl<'m> Session<'m> {
 /// The sessions are of different models.
 ///
 /// ```
-/// # use b158_runner::{doc::tiny_model, Part, Session, forward_batch};
-/// # let model = tiny_model();
+/// # use b158_runner::{LoadOptions, Model, Part, Session, Shape, SyntheticFormat, forward_batch};
+/// # let shape = Shape::named("tiny").unwrap();
+/// # let model = Model::synthetic(shape, SyntheticFormat::Ternary, LoadOptions::default(), |_| ())?;
 /// let (mut a, mut b) = (Session::new(&model, 8)?, Session::new(&model, 8)?);
 /// let mut seen = Vec::new();
 /// forward_batch(

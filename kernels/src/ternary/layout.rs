@@ -66,12 +66,22 @@ impl Layout {
         }
     }
 
-    /// The byte of codes, as many as it holds.
-    pub(super) fn encode(self, codes: &[i8]) -> u8 {
+    /// The byte of the codes in the low bytes of a word, as many as it holds.
+    fn encode_word(self, codes: u64) -> u8 {
         match self {
-            Self::TwoBits => two_bits::encode(codes.try_into().expect("four codes")),
-            Self::FiveTrits => five_trits::encode(codes.try_into().expect("five codes")),
+            Self::TwoBits => two_bits::encode_word(codes),
+            Self::FiveTrits => five_trits::encode_word(codes),
         }
+    }
+
+    /// The byte of codes, as many as it holds.
+    #[cfg(test)]
+    pub(super) fn encode(self, codes: &[i8]) -> u8 {
+        assert_eq!(codes.len(), self.codes_per_byte());
+        // What is above the codes does not matter.
+        let mut word = [1, -1, 1, -1, 1, -1, 1, -1];
+        word[..codes.len()].copy_from_slice(codes);
+        self.encode_word(u64::from_le_bytes(word.map(|code| code as u8)))
     }
 
     /// The codes of a byte.
@@ -84,7 +94,7 @@ impl Layout {
 
     /// The byte of zeros.
     pub(super) fn zero(self) -> Line {
-        Line([self.encode(&[0; 5][..self.codes_per_byte()]); TILE_ROWS])
+        Line([self.encode_word(0); TILE_ROWS])
     }
 }
 
@@ -146,6 +156,11 @@ impl Shape {
         start..start + self.width(group) * self.lines(chunk)
     }
 
+    /// The lines of a group.
+    pub(super) fn group(self, group: usize) -> Range<usize> {
+        self.part(0, group).start..self.part(self.chunks() - 1, group).end
+    }
+
     /// Lines of one tile.
     fn tile_lines(self) -> usize {
         let last = self.chunks() - 1;
@@ -161,15 +176,25 @@ impl Shape {
     }
 }
 
+/// code + 1 of every byte of a word of codes, without carries: -1, 0 and 1 are 3, 0 and 1 in two bits.
+#[inline]
+fn trits(codes: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    ((codes & (3 * ONES)) + ONES) & (3 * ONES)
+}
+
 /// Two pairs of codes, a nibble each: `(c0 + 1) + 3 * (c1 + 1)`, 0 to 8.
 pub(super) mod two_bits {
     /// The nibble of the pair (0, 0).
     const ZERO: u8 = 4;
 
+    /// Of the codes in the four low bytes.
     #[inline]
-    pub(in crate::ternary) fn encode([c0, c1, c2, c3]: [i8; 4]) -> u8 {
-        let nibble = |low: i8, high: i8| ((low + 1) + 3 * (high + 1)) as u8;
-        nibble(c0, c1) | nibble(c2, c3) << 4
+    pub(in crate::ternary) fn encode_word(codes: u64) -> u8 {
+        // Bytes 0 and 2 hold the pairs.
+        let trits = super::trits(codes);
+        let pairs = trits + 3 * (trits >> 8);
+        (pairs | pairs >> 12) as u8
     }
 
     /// Nibbles above 8, which are never written, read as (0, 0).
@@ -207,15 +232,21 @@ pub(super) mod five_trits {
     /// From this value of the low seven bits on, the pair is 8.
     pub(in crate::ternary) const LAST_PAIR: u8 = 14 * 8;
 
+    /// The powers of 3 from byte 4 down to byte 0.
+    const POWERS: u64 = u64::from_le_bytes([81, 27, 9, 3, 1, 0, 0, 0]);
+
+    /// Of the codes in the five low bytes.
     #[inline]
-    pub(in crate::ternary) fn encode([c0, c1, c2, c3, c4]: [i8; 5]) -> u8 {
-        let (v, p) = (c0 + 3 * c1 + 9 * c2, c3 + 3 * c4);
-        ENCODE[(i16::from(v) + 27 * i16::from(p) + 121) as usize]
+    pub(in crate::ternary) fn encode_word(codes: u64) -> u8 {
+        // Byte 4 of the product is the number whose base-3 digits are the trits, that is v + 27 p + 121. No byte
+        // below has a carry: they are parts of that sum, which is 242 at most.
+        let number = super::trits(codes).wrapping_mul(POWERS) >> 32;
+        ENCODE[usize::from(number as u8)]
     }
 
     /// Indexed by v + 27 p + 121, which is from 0 to 242.
-    static ENCODE: [u8; 243] = {
-        let mut all = [0; 243];
+    static ENCODE: [u8; 256] = {
+        let mut all = [0; 256];
         let mut i = 0;
         while i < 243 {
             let (v, p) = ((i % 27) as i8 - 13, (i / 27) as i8 - 4);
@@ -283,8 +314,8 @@ mod tests {
             }
             assert_eq!(bytes.len(), 3usize.pow(n as u32), "{layout:?}");
         }
-        assert_eq!(Layout::FiveTrits.encode(&[0; 5]), 0);
-        assert_eq!(Layout::TwoBits.encode(&[0; 4]), 0x44);
+        assert_eq!(Layout::FiveTrits.zero().0, [0; TILE_ROWS]);
+        assert_eq!(Layout::TwoBits.zero().0, [0x44; TILE_ROWS]);
     }
 
     #[test]

@@ -74,16 +74,13 @@ pub enum PackedError {
     },
 }
 
-/// `codes` `[rows, cols]`.
-pub(super) fn from_codes(shape: Shape, codes: &[i8]) -> Vec<Line> {
-    fill(shape, |group, write| {
-        let rows = codes.chunks_exact(shape.cols).skip(group * GROUP_ROWS).take(GROUP_ROWS);
-        for (r, codes) in rows.enumerate() {
-            write(r, codes);
-        }
+/// Rows whose codes `row(r, codes)` writes.
+pub(super) fn from_rows(shape: Shape, row: impl Fn(usize, &mut [i8]) + Sync) -> Vec<Line> {
+    let row = |(): &mut (), r: usize, codes: &mut [i8]| {
+        row(r, codes);
         Ok::<_, Infallible>(())
-    })
-    .map_or_else(|never| match never {}, |(lines, _)| lines)
+    };
+    fill(shape, || (), row).map_or_else(|never| match never {}, |(lines, _)| lines)
 }
 
 /// transformers' packing, `bytes` `[rows / 4, cols]`.
@@ -96,70 +93,96 @@ pub(super) fn from_hf(shape: Shape, bytes: &[u8]) -> Result<Vec<Line>, PackedErr
         return Err(PackedError::Length { rows, cols, found: bytes.len() });
     }
     let packed_rows = rows / hf::QUARTERS;
-    let (lines, _) = fill(shape, |group, write| {
-        let mut codes = vec![0; cols];
-        for row in group * GROUP_ROWS..rows.min((group + 1) * GROUP_ROWS) {
-            let packed = row % packed_rows;
-            hf::unpack_row(&bytes[packed * cols..(packed + 1) * cols], row / packed_rows, &mut codes)
-                .map_err(|invalid| PackedError::Invalid { row, invalid })?;
-            write(row % GROUP_ROWS, &codes);
-        }
-        Ok(())
-    })?;
-    Ok(lines)
+    let unpack = |(): &mut (), row: usize, codes: &mut [i8]| {
+        let packed = row % packed_rows;
+        hf::unpack_row(&bytes[packed * cols..(packed + 1) * cols], row / packed_rows, codes)
+            .map_err(|invalid| PackedError::Invalid { row, invalid })
+    };
+    Ok(fill(shape, || (), unpack)?.0)
 }
 
-/// A matrix of which `group(i, write)` writes the rows of group `i` by `write(row in the group, codes)`.
-/// The result of every group comes back in their order, or the first error.
-fn fill<T: Send, E: Send>(
+/// Codes that are encoded at a time, those of up to 16 rows: their bytes share lines, which stay in a
+/// first-level cache meanwhile. Row by row, every line of a group would come from the second level each time.
+const BATCH_CODES: usize = 1 << 17;
+const BATCH_ROWS: usize = 16;
+
+/// A matrix of which `row(state, r, codes)` makes the rows, group by group, each in order and with a state of its
+/// own. The states come back in their order, or the first error.
+fn fill<S: Send, E: Send>(
     shape: Shape,
-    group: impl Fn(usize, &mut dyn FnMut(usize, &[i8])) -> Result<T, E> + Sync,
-) -> Result<(Vec<Line>, Vec<T>), E> {
-    let mut lines = vec![shape.layout.zero(); shape.total()];
-    let parts = Disjoint::new(&mut lines);
-    let results = (0..shape.groups())
+    start: impl Fn() -> S + Sync,
+    row: impl Fn(&mut S, usize, &mut [i8]) -> Result<(), E> + Sync,
+) -> Result<(Vec<Line>, Vec<S>), E> {
+    // Memory that is zero costs nothing until a task touches its part.
+    let mut lines: Vec<Line> = bytemuck::zeroed_vec(shape.total());
+    let (parts, zero) = (Disjoint::new(&mut lines), shape.layout.zero());
+    let batch = (BATCH_CODES / shape.cols).clamp(1, BATCH_ROWS);
+    let states = (0..shape.groups())
         .into_par_iter()
-        .map(|g| {
-            group(g, &mut |r, codes| {
+        .map_init(
+            || vec![0; batch * shape.cols],
+            |codes, group| {
                 // SAFETY: each group has one task.
-                unsafe { write_row(shape, &parts, g, r, codes) };
-            })
-        })
+                let lines = unsafe { parts.part(shape.group(group)) };
+                if zero.0[0] != 0 {
+                    lines.fill(zero);
+                }
+                let mut state = start();
+                let (first, end) = (group * GROUP_ROWS, shape.rows.min((group + 1) * GROUP_ROWS));
+                for r in (first..end).step_by(batch) {
+                    let codes = &mut codes[..batch.min(end - r) * shape.cols];
+                    for (i, codes) in codes.chunks_exact_mut(shape.cols).enumerate() {
+                        row(&mut state, r + i, codes)?;
+                    }
+                    write_rows(shape, lines, group, r - first, codes);
+                }
+                Ok(state)
+            },
+        )
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Result<_, _>>()?;
-    Ok((lines, results))
+    Ok((lines, states))
 }
 
-/// # Safety
-/// Nobody else has the lines of the group.
-unsafe fn write_row(shape: Shape, lines: &Disjoint<Line>, group: usize, r: usize, codes: &[i8]) {
-    let (width, at) = (shape.width(group), byte_of_row(r % TILE_ROWS));
-    for (chunk, codes) in codes.chunks(CHUNK_COLS).enumerate() {
-        // SAFETY: the caller's promise; the part before was given up.
-        let lines = unsafe { lines.part(shape.part(chunk, group)) };
-        let bytes = lines[r / TILE_ROWS..].iter_mut().step_by(width).map(|line| &mut line.0[at]);
-        match shape.layout {
-            Layout::TwoBits => write(bytes, codes, two_bits::encode),
-            Layout::FiveTrits => write(bytes, codes, five_trits::encode),
+/// Encodes rows from the `r`th of a group on into the group's lines.
+fn write_rows(shape: Shape, lines: &mut [Line], group: usize, r: usize, codes: &[i8]) {
+    let (width, start) = (shape.width(group), shape.group(group).start);
+    for chunk in 0..shape.chunks() {
+        let part = shape.part(chunk, group);
+        let lines = &mut lines[part.start - start..part.end - start];
+        let cols = chunk * CHUNK_COLS..shape.cols.min((chunk + 1) * CHUNK_COLS);
+        for (i, codes) in codes.chunks_exact(shape.cols).enumerate() {
+            let (tile, at) = ((r + i) / TILE_ROWS, byte_of_row((r + i) % TILE_ROWS));
+            let bytes = lines[tile..].iter_mut().step_by(width).map(|line| &mut line.0[at]);
+            match shape.layout {
+                Layout::TwoBits => write::<4>(bytes, &codes[cols.clone()], two_bits::encode_word),
+                Layout::FiveTrits => write::<5>(bytes, &codes[cols.clone()], five_trits::encode_word),
+            }
         }
     }
 }
 
+/// Encodes the codes of one row's chunk, `N` a byte. `encode` takes them from the low end of a word, whatever
+/// is above them.
 #[inline]
 fn write<'a, const N: usize>(
     mut bytes: impl Iterator<Item = &'a mut u8>,
-    codes: &[i8],
-    encode: impl Fn([i8; N]) -> u8,
+    mut codes: &[i8],
+    encode: impl Fn(u64) -> u8,
 ) {
-    let (whole, tail) = codes.as_chunks::<N>();
-    for (codes, byte) in whole.iter().zip(&mut bytes) {
-        *byte = encode(*codes);
+    let word = |codes: &[i8; 8]| u64::from_le_bytes(codes.map(|code| code as u8));
+    while let Some(eight) = codes.first_chunk() {
+        let Some(byte) = bytes.next() else { return };
+        *byte = encode(word(eight));
+        codes = &codes[N..];
     }
-    if let Some(byte) = bytes.next().filter(|_| !tail.is_empty()) {
-        let mut padded = [0; N];
-        padded[..tail.len()].copy_from_slice(tail);
-        *byte = encode(padded);
+    while !codes.is_empty() {
+        let Some(byte) = bytes.next() else { return };
+        let (mut padded, n) = ([0; 8], N.min(codes.len()));
+        padded[..n].copy_from_slice(&codes[..n]);
+        *byte = encode(word(&padded));
+        codes = &codes[n..];
     }
 }
 
@@ -206,12 +229,14 @@ pub(super) fn from_packed(
     if rows.checked_mul(row_bytes) != Some(bytes.len()) {
         return Err(PackedError::Length { rows, cols, found: bytes.len() });
     }
-    let (lines, found) = fill(shape, |group, write| {
-        let rows = bytes.chunks(GROUP_ROWS * row_bytes).nth(group).unwrap_or_default();
-        repack_group(format, cols, group * GROUP_ROWS, rows, write)
+    let (block, block_scales) = (format.block(), format.block_scales());
+    let start =
+        || Repacked { scales: vec![f16::ZERO; if block_scales { cols / block } else { 0 }], first: None };
+    let (lines, repacked) = fill(shape, start, |repacked, row, codes| {
+        repacked.row(format, row, &bytes[row * row_bytes..(row + 1) * row_bytes], codes)
     })?;
     let mut first: Option<Found> = None;
-    for found in found.into_iter().flatten() {
+    for found in repacked.into_iter().filter_map(|group| group.first) {
         found.same_as(*first.get_or_insert(found))?;
     }
     let scale = match first {
@@ -228,34 +253,33 @@ pub(super) fn from_packed(
     Ok((lines, scale))
 }
 
-/// Repacks the rows of one group, of which the first is `first_row`.
-fn repack_group(
-    format: TernaryFormat,
-    cols: usize,
-    first_row: usize,
-    bytes: &[u8],
-    write: &mut dyn FnMut(usize, &[i8]),
-) -> Result<Option<Found>, PackedError> {
-    let row_bytes = cols / format.block() * format.block_bytes();
-    let blocks = cols / format.block();
-    let mut codes = vec![0; cols];
-    let mut scales = vec![f16::ZERO; if format.block_scales() { blocks } else { 0 }];
-    let mut first: Option<Found> = None;
-    for (r, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-        let row = first_row + r;
+/// What is known of the scales of a group.
+struct Repacked {
+    scales: Vec<f16>, // of a row's blocks, if they have any
+    first: Option<Found>,
+}
+
+impl Repacked {
+    /// Unpacks a row and compares its scales with those before.
+    fn row(
+        &mut self,
+        format: TernaryFormat,
+        row: usize,
+        bytes: &[u8],
+        codes: &mut [i8],
+    ) -> Result<(), PackedError> {
         format
-            .unpack(bytes, &mut codes, &mut scales)
+            .unpack(bytes, codes, &mut self.scales)
             .map_err(|invalid| PackedError::Invalid { row, invalid })?;
-        for (block, (codes, &scale)) in codes.chunks_exact(format.block()).zip(&scales).enumerate() {
+        for (block, (codes, &scale)) in codes.chunks_exact(format.block()).zip(&self.scales).enumerate() {
             if !scale.is_finite() {
                 return Err(PackedError::Scale { row, block, scale });
             }
             if codes.iter().any(|&c| c != 0) {
                 let found = Found { row, block, scale };
-                found.same_as(*first.get_or_insert(found))?;
+                found.same_as(*self.first.get_or_insert(found))?;
             }
         }
-        write(r, &codes);
+        Ok(())
     }
-    Ok(first)
 }

@@ -97,6 +97,18 @@ proptest! {
     }
 
     #[test]
+    fn rows_equal_codes(rows in 0..300usize, cols in 1..500usize, seed: u64) {
+        let codes = Random::new(seed).codes(rows * cols);
+        for layout in Layout::ALL {
+            let matrix = TernaryMatrix::from_rows(layout, rows, cols, |r, row| {
+                row.copy_from_slice(&codes[r * cols..(r + 1) * cols]);
+            });
+            prop_assert_eq!(codes_of(&matrix), &codes[..]);
+            prop_assert_eq!(TernaryMatrix::bytes_of(layout, rows, cols), Some(matrix.bytes()));
+        }
+    }
+
+    #[test]
     fn hf_equals_codes(quarter in 0..40usize, cols in 1..300usize, seed: u64) {
         let rows = 4 * quarter;
         let codes = Random::new(seed).codes(rows * cols);
@@ -260,6 +272,19 @@ fn storage_is_what_the_layout_says() {
     assert_eq!(format!("{matrix:?}"), "TernaryMatrix [128, 320] TwoBits");
     let matrix = TernaryMatrix::from_codes(Layout::FiveTrits, 128, 320, &codes);
     assert_eq!(matrix.bytes(), codes.len() / 5);
+}
+
+#[test]
+#[should_panic(expected = "codes are -1, 0 or 1")]
+fn rows_of_other_codes_are_refused() {
+    TernaryMatrix::from_rows(Layout::FiveTrits, 3, 7, |r, codes| codes.fill(r as i8));
+}
+
+#[test]
+fn impossible_shapes_have_no_size() {
+    for (rows, cols) in [(1, 0), (1, MAX_COLS + 1), (usize::MAX, 5), (usize::MAX / 4, 5)] {
+        assert_eq!(TernaryMatrix::bytes_of(Layout::TwoBits, rows, cols), None, "[{rows}, {cols}]");
+    }
 }
 
 #[test]
