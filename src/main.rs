@@ -51,8 +51,13 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
     }
     // The flag goes before the variable; a variable that names no set of this machine is a mistake still.
     Isa::from_env().context("B158_ISA")?;
-    let isa = cli.global.isa;
-    match cli.command.unwrap_or_default() {
+    let (command, isa) = (cli.command.unwrap_or_default(), cli.global.isa);
+    // On a thread of the pool, so that no product waits for two threads to wake each other.
+    rayon::scope(|_| execute(command, isa, printer))
+}
+
+fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    match command {
         Command::Convert(args) => commands::convert::run(&args, isa, printer),
         Command::Inspect(args) => commands::inspect::run(&args, isa, printer),
         Command::Run(args) => commands::run::run(&args, isa, printer),

@@ -10,6 +10,8 @@
 //! to get the same bits. The product `x * scale` of the largest x rounds to at most 127, so -128 never
 //! occurs; the ternary kernels rely on it, since -(-128) does not fit a byte.
 
+use rayon::prelude::*;
+
 use crate::{
     Isa,
     simd::{LANES, Lane, Op, Simd},
@@ -22,6 +24,10 @@ pub(crate) const CHUNK_COLS: usize = 160;
 pub(crate) type Chunk = [i8; CHUNK_COLS];
 
 const ZERO_CHUNK: Chunk = [0; CHUNK_COLS];
+
+/// Elements below which threads cost more than they save, and those of a task.
+const WORTH_THREADS: usize = 1 << 16;
+const TASK_ELEMENTS: usize = 1 << 14;
 
 /// The smallest absmax, so that a row of zeros has a finite scale.
 const MIN_ABSMAX: f32 = 1e-5;
@@ -55,7 +61,7 @@ impl Int8Rows {
         Self::default()
     }
 
-    /// Quantizes `x` `[rows, cols]`.
+    /// Quantizes `x` `[rows, cols]`, many rows on all threads of the current pool.
     ///
     /// # Errors
     /// The first NaN or infinity. The buffer then holds no rows.
@@ -70,7 +76,22 @@ impl Int8Rows {
         self.chunks.resize(rows * cols.div_ceil(CHUNK_COLS), ZERO_CHUNK);
         self.scales.clear();
         self.scales.resize(rows, 0.0);
-        let result = isa.run(Quantize { x, cols, chunks: &mut self.chunks, scales: &mut self.scales });
+        let rows_of_task = if x.len() < WORTH_THREADS { rows.max(1) } else { (TASK_ELEMENTS / cols).max(1) };
+        let parts = x
+            .par_chunks(rows_of_task * cols)
+            .zip(self.chunks.par_chunks_mut(rows_of_task * cols.div_ceil(CHUNK_COLS)))
+            .zip(self.scales.par_chunks_mut(rows_of_task))
+            .enumerate();
+        let quantize = |(i, ((x, chunks), scales)): (usize, ((&[f32], &mut [Chunk]), &mut [f32]))| {
+            let first = |e: NonFinite| NonFinite { row: i * rows_of_task + e.row, ..e };
+            isa.run(Quantize { x, cols, chunks, scales }).map_err(first)
+        };
+        let first = |a: Result<(), NonFinite>, b| if a.is_err() { a } else { b };
+        let result = if rows <= rows_of_task {
+            quantize((0, ((x, &mut self.chunks), &mut self.scales)))
+        } else {
+            parts.map(quantize).reduce(|| Ok(()), first)
+        };
         if result.is_err() {
             self.chunks.clear();
             self.scales.clear();

@@ -124,7 +124,7 @@ use self::{
 };
 use rayon::prelude::*;
 
-use crate::{Isa, isa::Set, packing::TernaryFormat, quantize::Int8Rows, simd::Portable};
+use crate::{Isa, disjoint::Disjoint, isa::Set, packing::TernaryFormat, quantize::Int8Rows, simd::Portable};
 
 /// The widest row whose sums fit i32: 127 * 2^24 < 2^31.
 const MAX_COLS: usize = 1 << 24;
@@ -261,7 +261,7 @@ impl TernaryMatrix {
     /// # Panics
     /// A length does not fit the shape.
     pub fn matmul_i32(&self, isa: Isa, x: &Int8Rows, out: &mut [i32]) {
-        self.product(isa, x, out, |_| |sum| sum);
+        products(isa, x, [(self, out, |_| |sum| sum)]);
     }
 
     /// The product with both quantizations undone: `out[t][r] = sum * (scale / x.scale(t))`.
@@ -272,42 +272,76 @@ impl TernaryMatrix {
     /// # Panics
     /// A length does not fit the shape.
     pub fn matmul(&self, isa: Isa, scale: f32, x: &Int8Rows, out: &mut [f32]) {
-        self.product(isa, x, out, |t| {
-            let factor = scale / x.scale(t);
-            move |sum| sum as f32 * factor
-        });
+        matmul_many(isa, x, [Output { matrix: self, scale, out }]);
     }
+}
 
-    /// `finish(token)(sum)` for every output.
-    fn product<T: Send, F: Fn(i32) -> T>(
-        &self,
-        isa: Isa,
-        x: &Int8Rows,
-        out: &mut [T],
-        finish: impl Fn(usize) -> F + Sync,
-    ) {
-        assert_eq!(x.rows().checked_mul(self.rows()), Some(out.len()), "outputs are [tokens, rows]");
-        if out.is_empty() {
-            return;
-        }
-        assert_eq!(x.cols(), self.cols(), "activations are [tokens, cols]");
-        let Self { lines, shape } = self;
-        macro_rules! run {
-            ($kernels:expr) => {
-                Product { kernels: $kernels, shape: *shape, lines, x }.run(out, finish)
+/// A matrix, the scale of its weights, and its outputs `[tokens, rows]`.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// The codes.
+    pub matrix: &'a TernaryMatrix,
+    /// Mean |w|.
+    pub scale: f32,
+    /// Where the product goes.
+    pub out: &'a mut [f32],
+}
+
+/// Several matrices' products with the same inputs, each as [`TernaryMatrix::matmul`]. They share the tables of
+/// the inputs and one division among threads, which for one token is a good part of the time.
+///
+/// # Panics
+/// A length does not fit the shape, or the matrices have different layouts.
+pub fn matmul_many<const N: usize>(isa: Isa, x: &Int8Rows, outputs: [Output<'_>; N]) {
+    products(
+        isa,
+        x,
+        outputs.map(|Output { matrix, scale, out }| {
+            let finish = move |t| {
+                let factor = scale / x.scale(t);
+                move |sum| sum as f32 * factor
             };
-        }
-        match isa.set() {
-            Set::Scalar => run!(Portable),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2(avx2) => run!(avx2),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(avx512) => match Vbmi::detect(avx512) {
-                Some(vbmi) => run!(vbmi),
-                None => run!(avx512),
-            },
-            #[cfg(target_arch = "aarch64")]
-            Set::Neon(neon) => run!(neon),
-        }
+            (matrix, out, finish)
+        }),
+    );
+}
+
+/// `finish(token)(sum)` for every output of each matrix.
+fn products<const N: usize, T: Send, F: Fn(i32) -> T, G: Fn(usize) -> F + Sync>(
+    isa: Isa,
+    x: &Int8Rows,
+    matrices: [(&TernaryMatrix, &mut [T], G); N],
+) {
+    for (matrix, out, _) in &matrices {
+        assert_eq!(x.rows().checked_mul(matrix.rows()), Some(out.len()), "outputs are [tokens, rows]");
+        assert!(x.rows() == 0 || x.cols() == matrix.cols(), "activations are [tokens, cols]");
+        assert_eq!(matrix.layout(), matrices[0].0.layout(), "matrices have one layout");
+    }
+    if N == 0 || x.rows() == 0 {
+        return;
+    }
+    macro_rules! run {
+        ($kernels:expr) => {
+            product::run(&matrices.map(|(TernaryMatrix { lines, shape }, out, finish)| Product {
+                kernels: $kernels,
+                shape: *shape,
+                lines,
+                x,
+                out: Disjoint::new(out),
+                finish,
+            }))
+        };
+    }
+    match isa.set() {
+        Set::Scalar => run!(Portable),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2(avx2) => run!(avx2),
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512(avx512) => match Vbmi::detect(avx512) {
+            Some(vbmi) => run!(vbmi),
+            None => run!(avx512),
+        },
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon(neon) => run!(neon),
     }
 }

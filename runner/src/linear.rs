@@ -7,7 +7,7 @@ use b158_kernels::{
     norm,
     quantize::{Int8Rows, NonFinite},
     ternarize,
-    ternary::{Layout, PackedError, TernaryMatrix},
+    ternary::{Layout, Output, PackedError, TernaryMatrix, matmul_many},
 };
 
 use crate::{Error, weights::DenseWeights};
@@ -145,6 +145,17 @@ impl Inputs {
         x: &[f32],
         outputs: [&mut Vec<f32>; N],
     ) -> Result<(), NonFinite> {
+        // Usually all of them are ternary and take the same input, so that they can share its tables too.
+        if let Some(ternary) = plain_ternary(linears) {
+            self.quantized.quantize(isa, x, ternary[0].0.cols())?;
+            let mut outputs = outputs.into_iter().zip(ternary).map(|(out, (matrix, scale))| {
+                out.resize(self.quantized.rows() * matrix.rows(), 0.0);
+                Output { matrix, scale, out }
+            });
+            let outputs = [(); N].map(|()| outputs.next().expect("an output for each of N"));
+            matmul_many(isa, &self.quantized, outputs);
+            return Ok(());
+        }
         let mut shared = false;
         for (BlockLinear { linear, input_norm }, out) in linears.into_iter().zip(outputs) {
             if input_norm.is_empty() {
@@ -165,6 +176,17 @@ impl Inputs {
         }
         Ok(())
     }
+}
+
+/// The matrices and their scales, if every layer is ternary and none normalizes its input.
+fn plain_ternary<const N: usize>(linears: [&BlockLinear; N]) -> Option<[(&TernaryMatrix, f32); N]> {
+    let ternary = |l: &BlockLinear| l.linear.is_ternary() && l.input_norm.is_empty();
+    linears.iter().all(|l| ternary(l)).then(|| {
+        linears.map(|l| match &l.linear {
+            Linear::Ternary { matrix, scale } => (matrix, *scale),
+            Linear::Dense { .. } => unreachable!("all are ternary"),
+        })
+    })
 }
 
 fn unreadable(tensor: &Tensor, reason: &PackedError) -> Error {

@@ -23,6 +23,9 @@ const MIN_TOKENS: usize = 9;
 /// Weights times tokens below which threads cost more than they save.
 const WORTH_THREADS: usize = 1 << 20;
 
+/// Rows whose sums take as long as building a line of tables.
+const TABLE_LINE_ROWS: usize = 90;
+
 /// Groups of tiles that share a table, at most: 2048 rows, of which 128 kB of 16-bit sums stay in a
 /// second-level cache. Building it takes as long as adding for about 100 rows.
 const MAX_PART: usize = 8;
@@ -32,81 +35,89 @@ const MIN_PART: usize = 2;
 /// Groups of 32 tokens that share the indices of a task's rows.
 const TOKEN_GROUPS: usize = 4;
 
-/// One ternary matrix and its inputs.
-pub(super) struct Product<'a, K> {
+/// One ternary matrix, its inputs and its outputs `[tokens, rows]`, which become `finish(token)(sum)`.
+pub(super) struct Product<'a, K, T, G> {
     pub(super) kernels: K,
     pub(super) shape: Shape,
     pub(super) lines: &'a [Line],
     pub(super) x: &'a Int8Rows,
+    pub(super) out: Disjoint<'a, T>,
+    pub(super) finish: G,
 }
 
-impl<K: Kernels> Product<'_, K> {
-    /// `finish(token)(sum)` for every output `[tokens, rows]`.
-    pub(super) fn run<T: Send, F: Fn(i32) -> T>(&self, out: &mut [T], finish: impl Fn(usize) -> F + Sync) {
-        let tokens = self.x.rows();
-        let rest = tokens % TOKENS;
-        let by_table = if rest < MIN_TOKENS { tokens - rest } else { tokens };
-        let out = Disjoint::new(out);
-        if by_table > 0 {
-            self.many(0..by_table, &out, &finish);
-        }
-        if by_table < tokens {
-            self.few(by_table..tokens, &out, &finish);
-        }
+/// Computes products of matrices of one layout with the same inputs.
+pub(super) fn run<K: Kernels, T: Send, F: Fn(i32) -> T, G: Fn(usize) -> F + Sync>(
+    products: &[Product<'_, K, T, G>],
+) {
+    let tokens = products[0].x.rows();
+    let rest = tokens % TOKENS;
+    let by_table = if rest < MIN_TOKENS { tokens - rest } else { tokens };
+    if by_table > 0 {
+        products
+            .iter()
+            .filter(|product| product.shape.rows > 0)
+            .for_each(|product| product.many(0..by_table));
     }
-
-    /// Calls `f` for 0 to `n`, on all threads if the product is large enough.
-    fn tasks(&self, tokens: usize, n: usize, f: impl Fn(usize) + Sync + Send) {
-        if n == 1 || self.shape.rows * self.shape.cols * tokens < WORTH_THREADS {
-            (0..n).for_each(f);
-        } else {
-            (0..n).into_par_iter().for_each(f);
-        }
+    if by_table < tokens {
+        few(products, by_table..tokens);
     }
+}
 
-    /// One token after the other, by tables of bytes.
-    fn few<T: Send, F: Fn(i32) -> T>(
-        &self,
-        tokens: Range<usize>,
-        out: &Disjoint<T>,
-        finish: &(impl Fn(usize) -> F + Sync),
-    ) {
-        let Self { kernels, shape, .. } = *self;
-        let table_lines = kernels.table_lines(shape.layout);
-        // Of a token: whole chunks of tables; of the last one fewer are used.
-        let chunk_lines = table_lines * shape.layout.chunk_lines();
-        let token_lines = shape.chunks() * chunk_lines;
-        scratch::with(&SHARED, |scratch| {
-            let tables = first(&mut scratch.lines, tokens.len() * token_lines, Line::zeroed());
-            {
-                let tables = Disjoint::new(&mut *tables);
-                self.tasks(tokens.len(), tokens.len() * shape.chunks(), |i| {
-                    let (t, chunk) = (i / shape.chunks(), i % shape.chunks());
-                    let start = t * token_lines + chunk * chunk_lines;
-                    let n = table_lines * shape.lines(chunk);
-                    // SAFETY: each task has its own token and chunk.
-                    let tables = unsafe { tables.part(start..start + n) };
-                    kernels.tables(shape.layout, &self.x.chunks(tokens.start + t)[chunk], tables);
-                });
-            }
-            self.tasks(tokens.len(), shape.groups(), |group| {
-                // SAFETY: each task has its own group of rows.
-                unsafe { self.few_of_group(group, tokens.clone(), tables, token_lines, out, finish) };
+/// Calls `f` for 0 to `n`, on all threads if the work, in weights times tokens, is worth it.
+fn tasks(work: usize, n: usize, f: impl Fn(usize) + Sync + Send) {
+    if n == 1 || work < WORTH_THREADS {
+        (0..n).for_each(f);
+    } else {
+        (0..n).into_par_iter().with_max_len(1).for_each(f);
+    }
+}
+
+/// One token after the other, by tables of bytes, which serve all matrices.
+fn few<K: Kernels, T: Send, F: Fn(i32) -> T, G: Fn(usize) -> F + Sync>(
+    products: &[Product<'_, K, T, G>],
+    tokens: Range<usize>,
+) {
+    let Product { kernels, shape, x, .. } = products[0];
+    let table_lines = kernels.table_lines(shape.layout);
+    // Of a token: whole chunks of tables; of the last one fewer are used.
+    let chunk_lines = table_lines * shape.layout.chunk_lines();
+    let token_lines = shape.chunks() * chunk_lines;
+    let groups: usize = products.iter().map(|product| product.shape.groups()).sum();
+    let rows: usize = products.iter().map(|product| product.shape.rows).sum();
+    scratch::with(&SHARED, |scratch| {
+        let tables = first(&mut scratch.lines, tokens.len() * token_lines, Line::zeroed());
+        {
+            let tables = Disjoint::new(&mut *tables);
+            let work = TABLE_LINE_ROWS * table_lines * shape.cols * tokens.len();
+            tasks(work, tokens.len() * shape.chunks(), |i| {
+                let (t, chunk) = (i / shape.chunks(), i % shape.chunks());
+                let start = t * token_lines + chunk * chunk_lines;
+                let n = table_lines * shape.lines(chunk);
+                // SAFETY: each task has its own token and chunk.
+                let tables = unsafe { tables.part(start..start + n) };
+                kernels.tables(shape.layout, &x.chunks(tokens.start + t)[chunk], tables);
             });
+        }
+        tasks(rows * shape.cols * tokens.len(), groups, |mut group| {
+            let mut products = products.iter();
+            let product = products
+                .find(|product| {
+                    let own = product.shape.groups();
+                    let found = group < own;
+                    group -= if found { 0 } else { own };
+                    found
+                })
+                .expect("a task for each group");
+            // SAFETY: each task has its own group of rows.
+            unsafe { product.few_of_group(group, tokens.clone(), tables, token_lines) };
         });
-    }
+    });
+}
 
+impl<K: Kernels, T: Send, F: Fn(i32) -> T, G: Fn(usize) -> F + Sync> Product<'_, K, T, G> {
     /// # Safety
     /// Nobody else has these outputs: the rows of the group for these tokens.
-    unsafe fn few_of_group<T: Send, F: Fn(i32) -> T>(
-        &self,
-        group: usize,
-        tokens: Range<usize>,
-        tables: &[Line],
-        token_lines: usize,
-        out: &Disjoint<T>,
-        finish: &(impl Fn(usize) -> F + Sync),
-    ) {
+    unsafe fn few_of_group(&self, group: usize, tokens: Range<usize>, tables: &[Line], token_lines: usize) {
         let Self { kernels, shape, .. } = *self;
         let chunk_lines = kernels.table_lines(shape.layout) * shape.layout.chunk_lines();
         let row = group * GROUP_ROWS;
@@ -120,24 +131,20 @@ impl<K: Kernels> Product<'_, K> {
             }
             let start = token * shape.rows + row;
             // SAFETY: the caller's promise.
-            write(unsafe { out.part(start..start + n) }, sums.as_flattened(), finish(token));
+            write(unsafe { self.out.part(start..start + n) }, sums.as_flattened(), (self.finish)(token));
         }
     }
 
     /// 32 tokens at a time, by tables of tokens.
-    fn many<T: Send, F: Fn(i32) -> T>(
-        &self,
-        tokens: Range<usize>,
-        out: &Disjoint<T>,
-        finish: &(impl Fn(usize) -> F + Sync),
-    ) {
+    fn many(&self, tokens: Range<usize>) {
         let shape = self.shape;
+        let work = shape.rows * shape.cols * tokens.len();
         let groups = tokens.len().div_ceil(TOKENS);
         scratch::with(&SHARED, |scratch| {
             let lanes = first(&mut scratch.lanes, groups * shape.chunks(), [[0; TOKENS]; CHUNK_COLS]);
             {
                 let lanes = Disjoint::new(&mut *lanes);
-                self.tasks(tokens.len(), groups * shape.chunks(), |i| {
+                tasks(work, groups * shape.chunks(), |i| {
                     let (group, chunk) = (i / shape.chunks(), i % shape.chunks());
                     // SAFETY: each task has its own element.
                     let lanes = &mut unsafe { lanes.part(i..i + 1) }[0];
@@ -151,14 +158,14 @@ impl<K: Kernels> Product<'_, K> {
             }
             let part = self.part_of_rows(groups);
             let parts = shape.groups().div_ceil(part);
-            self.tasks(tokens.len(), groups.div_ceil(TOKEN_GROUPS) * parts, |i| {
+            tasks(work, groups.div_ceil(TOKEN_GROUPS) * parts, |i| {
                 let rows = i % parts * part..shape.groups().min((i % parts + 1) * part);
                 let first = i / parts * TOKEN_GROUPS;
                 let lanes = &lanes[first * shape.chunks()..];
                 let start = tokens.start + first * TOKENS;
                 let tokens = start..tokens.end.min(start + TOKEN_GROUPS * TOKENS);
                 // SAFETY: each task has its own rows or tokens.
-                unsafe { self.many_of_rows(rows, tokens, lanes, out, finish) };
+                unsafe { self.many_of_rows(rows, tokens, lanes) };
             });
         });
     }
@@ -179,14 +186,7 @@ impl<K: Kernels> Product<'_, K> {
     ///
     /// # Safety
     /// Nobody else has these outputs.
-    unsafe fn many_of_rows<T: Send, F: Fn(i32) -> T>(
-        &self,
-        rows: Range<usize>,
-        tokens: Range<usize>,
-        lanes: &[Lanes],
-        out: &Disjoint<T>,
-        finish: &(impl Fn(usize) -> F + Sync),
-    ) {
+    unsafe fn many_of_rows(&self, rows: Range<usize>, tokens: Range<usize>, lanes: &[Lanes]) {
         let Self { kernels, shape, .. } = *self;
         // As many as the groups have, padding included.
         let n = (rows.len() - 1) * GROUP_TILES + shape.width(rows.end - 1);
@@ -233,7 +233,7 @@ impl<K: Kernels> Product<'_, K> {
                     for (token, sums) in group.clone().zip(&by_token) {
                         let start = token * shape.rows + row;
                         // SAFETY: the caller's promise.
-                        write(unsafe { out.part(start..start + n) }, sums, finish(token));
+                        write(unsafe { self.out.part(start..start + n) }, sums, (self.finish)(token));
                     }
                 }
             }

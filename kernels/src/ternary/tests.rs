@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use half::f16;
 
-use crate::{packing::hf, testing::Random};
+use crate::{disjoint::Disjoint, packing::hf, testing::Random};
 
 fn reference(rows: usize, codes: &[i8], x: &Int8Rows) -> Vec<i32> {
     let cols = x.cols();
@@ -64,8 +64,42 @@ fn avx512_without_vbmi() {
         for layout in Layout::ALL {
             let TernaryMatrix { lines, shape } = TernaryMatrix::from_codes(layout, rows, cols, &codes);
             let mut sums = vec![0; expected.len()];
-            Product { kernels, shape, lines: &lines, x: &x }.run(&mut sums, |_| |sum| sum);
+            let out = Disjoint::new(&mut sums);
+            let finish = |_| |sum| sum;
+            product::run(&[Product { kernels, shape, lines: &lines, x: &x, out, finish }]);
             assert_eq!(sums, expected, "{layout:?} [{rows}, {cols}]");
+        }
+    }
+}
+
+/// Matrices of different heights, one without rows, that share their inputs.
+#[test]
+fn several_matrices_are_each_one() {
+    let mut random = Random::new(77);
+    // Few and many rows, so that threads have a part; one token by one set of tables, and many.
+    for (heights, cols, tokens) in
+        [([70, 0, 300], 333, 1), ([2000, 640, 640], 1000, 3), ([70, 5, 300], 333, 41)]
+    {
+        let x = random.int8_rows(tokens, cols);
+        for layout in Layout::ALL {
+            let matrices =
+                heights.map(|rows| TernaryMatrix::from_codes(layout, rows, cols, &random.codes(rows * cols)));
+            for isa in Isa::available() {
+                let mut outs = heights.map(|rows| vec![f32::NAN; tokens * rows]);
+                let mut scale = 0.0;
+                let [a, b, c] = &mut outs;
+                let outputs =
+                    [(&matrices[0], a), (&matrices[1], b), (&matrices[2], c)].map(|(matrix, out)| {
+                        scale += 0.5;
+                        Output { matrix, scale, out }
+                    });
+                matmul_many(isa, &x, outputs);
+                for (i, (matrix, found)) in matrices.iter().zip(&outs).enumerate() {
+                    let mut expected = vec![0.0; found.len()];
+                    matrix.matmul(isa, 0.5 * (i + 1) as f32, &x, &mut expected);
+                    assert_eq!(found, &expected, "{isa} {layout:?} matrix {i} of {tokens} tokens");
+                }
+            }
         }
     }
 }
