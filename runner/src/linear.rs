@@ -145,12 +145,15 @@ impl Inputs {
         x: &[f32],
         outputs: [&mut Vec<f32>; N],
     ) -> Result<(), NonFinite> {
-        let mut shared = false;
+        let (mut shared, mut checked) = (false, false);
         for (BlockLinear { linear, input_norm }, out) in linears.into_iter().zip(outputs) {
             if input_norm.is_empty() {
                 if linear.is_ternary() && !shared {
                     self.quantized.quantize(isa, x, linear.cols())?;
                     shared = true;
+                } else if !linear.is_ternary() && !checked {
+                    finite(x, linear.cols())?;
+                    checked = true;
                 }
                 linear.multiply(isa, x, &self.quantized, out);
             } else {
@@ -159,11 +162,21 @@ impl Inputs {
                 if linear.is_ternary() {
                     self.quantized.quantize(isa, &self.normed, linear.cols())?;
                     shared = false;
+                } else {
+                    finite(&self.normed, linear.cols())?;
                 }
                 linear.multiply(isa, &self.normed, &self.quantized, out);
             }
         }
         Ok(())
+    }
+}
+
+/// What quantizing refuses, for layers that do not quantize: so that a NaN is found in the layer that made it.
+fn finite(x: &[f32], cols: usize) -> Result<(), NonFinite> {
+    match x.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(i) => Err(NonFinite { row: i / cols, col: i % cols, value: x[i] }),
     }
 }
 
