@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use b158_checkpoint::{Activation, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
 use b158_kernels::Isa;
+use b158_runner::Shape;
 use clap::{Args, Parser, Subcommand};
 
 /// Ternary LLMs: convert, run, and measure against their full-precision twins.
@@ -48,7 +49,7 @@ pub enum Command {
     Eval(EvalArgs),
     /// Compare two evaluated models, paired sample by sample
     Compare(CompareArgs),
-    /// Measure tokens per second and memory
+    /// Measure tokens per second, latency, memory and energy
     Bench(BenchArgs),
     /// Convert, evaluate, measure and compare twin models, and report
     Reproduce(ReproduceArgs),
@@ -231,16 +232,43 @@ pub enum Required {
 #[derive(Args)]
 pub struct BenchArgs {
     /// Hugging Face directory, .safetensors or .gguf
-    pub model: PathBuf,
-    /// Tokens of the prompt [default: 128, or half the context]
-    #[arg(long, value_name = "N")]
-    pub prefill: Option<usize>,
-    /// Tokens decoded after it [default: 64, or half the context]
+    #[arg(required_unless_present = "shape", conflicts_with = "shape")]
+    pub model: Option<PathBuf>,
+    /// Instead of a model, one of a published shape with random weights, made in memory: 700M, 1.3B, 3B, 3.9B, 7B,
+    /// 13B, 30B, 70B (LLaMA-like, as in the papers), 2B-4T, or tiny
+    #[arg(long, value_name = "NAME", value_parser = shape)]
+    pub shape: Option<Shape>,
+    /// Weights of the shape: ternary, f16 (its twin in full precision), or both side by side [default: both]
+    #[arg(long, value_name = "FORMAT", requires = "shape")]
+    pub format: Option<BenchFormat>,
+    /// Tokens of prompts, separated by commas [default: 128,512, within the context]
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub prefill: Vec<usize>,
+    /// Tokens in the cache before decoding, separated by commas [default: 0,2048]
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
+    pub depth: Vec<usize>,
+    /// Tokens decoded at each depth [default: 32, or half the context]
     #[arg(long, value_name = "N")]
     pub decode: Option<usize>,
-    /// Runs, of which the best counts
+    /// Runs, of which the best counts; no further one starts after 20 seconds
     #[arg(long, default_value = "3", value_name = "N")]
     pub runs: NonZeroUsize,
+}
+
+/// What `bench --format` can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BenchFormat {
+    /// Ternary codes and int8 activations
+    Ternary,
+    /// Full precision
+    F16,
+    /// One after the other
+    Both,
+}
+
+fn shape(name: &str) -> Result<Shape, String> {
+    let names = || Shape::ALL.map(|shape| shape.name).join(", ");
+    Shape::named(name).copied().ok_or_else(|| format!("the shapes are {}", names()))
 }
 
 #[derive(Args)]

@@ -127,15 +127,25 @@ impl<T: Lane> Op for AnyOther<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> bool {
-        // Counting has no way out of the loop, so it runs in wide registers.
-        let others = |w: S::V| {
-            let mut lanes = [0.0; LANES];
-            s.store(s.abs(w), &mut lanes);
-            lanes.iter().filter(|&&w| w != 0.0 && w != self.magnitude).count()
-        };
         let (whole, tail) = self.w.as_chunks();
-        let count = whole.iter().map(|w| others(T::load(s, w))).sum::<usize>();
-        count > 0 || (!tail.is_empty() && others(s.load_tail(tail)) > 0)
+        let mut others = [0; LANES];
+        for w in whole {
+            count_others(s, T::load(s, w), self.magnitude, &mut others);
+        }
+        if !tail.is_empty() {
+            count_others(s, s.load_tail(tail), self.magnitude, &mut others);
+        }
+        others.iter().any(|&n| n > 0)
+    }
+}
+
+/// Counts in each lane; there is no way out of the loop, so that it runs in wide registers.
+#[inline(always)]
+fn count_others<S: Simd>(s: S, w: S::V, magnitude: f32, others: &mut [u32; LANES]) {
+    let mut lanes = [0.0; LANES];
+    s.store(s.abs(w), &mut lanes);
+    for j in 0..LANES {
+        others[j] += u32::from(lanes[j] != 0.0) & u32::from(lanes[j] != magnitude);
     }
 }
 

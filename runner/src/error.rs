@@ -101,13 +101,13 @@ pub enum Error {
 fn memory_hint(needed: &Needed) -> &'static str {
     let weights = &needed.weights;
     if needed.cache_bytes > weights.weight_bytes() {
-        "a smaller --ctx, or --kv f16 or q8, makes the key-value cache smaller"
+        "most of it is the key-value cache: a shorter context (--ctx, or --depth of bench) or --kv f16 or q8 makes it smaller"
     } else if weights.dense_bytes > weights.ternary_bytes {
         "a ternary model takes a tenth of that; otherwise close other programs or use a machine with more memory"
     } else if weights.embedding_bytes + weights.head_bytes > weights.ternary_bytes {
-        "convert it with `--head q8_0` or `q6_k`, choose a smaller --ctx, or close other programs"
+        "convert it with `--head q8_0` or `q6_k`, choose a shorter context, or close other programs"
     } else {
-        "choose a smaller --ctx, close other programs, or use a machine with more memory"
+        "choose a shorter context, close other programs, or use a machine with more memory"
     }
 }
 

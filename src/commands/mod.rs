@@ -28,6 +28,14 @@ fn create_folder(folder: &Path) -> anyhow::Result<()> {
 /// Opens and loads a model.
 fn load(path: &Path, isa: Isa, context: Option<usize>) -> anyhow::Result<(Checkpoint, Model)> {
     let checkpoint = Checkpoint::open(path)?;
-    let model = Model::load(&checkpoint, LoadOptions { isa, context, ..LoadOptions::default() })?;
+    let model = Model::load(&checkpoint, LoadOptions { isa, context, memory: memory_limit()? })?;
     Ok((checkpoint, model))
+}
+
+/// `B158_MEMORY`: bytes that a model may take, in place of what the system says.
+fn memory_limit() -> anyhow::Result<Option<u64>> {
+    let Some(value) = std::env::var_os("B158_MEMORY") else { return Ok(None) };
+    let bytes = value.to_str().and_then(|text| text.parse().ok());
+    let hint = "give a number of bytes, such as 8000000000";
+    bytes.map(Some).with_context(|| format!("B158_MEMORY is `{}`\nhint: {hint}", value.to_string_lossy()))
 }

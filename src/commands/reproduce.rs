@@ -94,6 +94,8 @@ fn measure(model: &Path, isa: Isa) -> Result<Measured> {
     let output = Command::new(std::env::current_exe()?)
         .arg("bench")
         .arg(model)
+        // A minute is for the whole job.
+        .args(["--depth", "0"])
         .args(["--json", "--isa", isa.name(), "--threads", &rayon::current_num_threads().to_string()])
         .stderr(Stdio::inherit())
         .output()?;
@@ -167,11 +169,11 @@ fn main_table(report: &Report, results: &SuiteResults) -> String {
         let mut cells = vec![
             row.name.clone(),
             row.format.clone(),
-            format!("{:.4}", m.bits_per_weight),
-            megabytes(m.file_bytes),
-            m.peak_memory.map_or("?".to_owned(), megabytes),
-            format!("{:.0}", m.prefill_per_second),
-            format!("{:.0}", m.decode_per_second),
+            m.bits_per_weight.map_or("?".to_owned(), |bits| format!("{bits:.4}")),
+            m.file_bytes.map_or("?".to_owned(), megabytes),
+            m.peak_resident_bytes().map_or("?".to_owned(), megabytes),
+            m.prefill_per_second().map_or("?".to_owned(), |rate| format!("{rate:.0}")),
+            m.decode_per_second().map_or("?".to_owned(), |rate| format!("{rate:.0}")),
         ];
         let model = results.model(&row.name).expect("every row was evaluated");
         cells.extend(accuracies.iter().map(|(task, metric)| value(model, task, *metric)));

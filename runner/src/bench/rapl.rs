@@ -97,7 +97,7 @@ mod tests {
         write("intel-rapl:0", "energy_uj", "3000\n");
         write("intel-rapl:1", "energy_uj", "500\n");
         // 2000 and 10000 - 9000 + 500.
-        assert_eq!(counters.joules_since(Instant::now()), Some(3500e-6));
+        assert_eq!(counters.joules_since(Instant::now()), Some(3500.0 * 1e-6));
         fs::remove_file(powercap.path().join("intel-rapl:1/energy_uj")).unwrap();
         assert_eq!(counters.joules_since(Instant::now()), None);
         assert!(Counters::open_in(powercap.path()).is_none(), "not all of the energy");

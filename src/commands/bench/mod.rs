@@ -1,0 +1,216 @@
+//! `b158 bench`.
+
+mod table;
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Result;
+use b158_checkpoint::Checkpoint;
+use b158_kernels::Isa;
+use b158_runner::{
+    Error, LoadOptions, Model, Shape, SyntheticFormat,
+    bench::{self, Measurement, Options},
+    memory::Bytes,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ExitStatus,
+    cli::{BenchArgs, BenchFormat},
+    commands::memory_limit,
+    printer::Printer,
+    progress,
+};
+
+/// Size and speed of a model, or of a shape in one or two formats, on this machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// The model's path or the shape's name.
+    pub model: String,
+    /// The instruction set in use.
+    pub isa: String,
+    /// Worker threads.
+    pub threads: usize,
+    /// Bytes of the weight files; absent for a shape.
+    pub file_bytes: Option<u64>,
+    /// Bits of the linear layers' weights on disk, for each of those weights; absent for a shape.
+    pub bits_per_weight: Option<f64>,
+    /// What was measured, ternary first.
+    pub formats: Vec<Column>,
+    /// What was asked for and not measured.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Column {
+    /// `ternary` or `FP16`; of a model, `ternary` or `full precision`.
+    pub format: String,
+    /// To open, map and repack the file, or to make the weights.
+    pub load_seconds: f64,
+    /// From the start of loading to the logits after one token.
+    pub first_token_seconds: f64,
+    /// The rest.
+    #[serde(flatten)]
+    pub measurement: Measurement,
+}
+
+/// What was not measured and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// A format or a depth.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+    /// Bytes that it takes, where memory is the reason.
+    pub needed_bytes: Option<u64>,
+    /// Bytes that there were.
+    pub available_bytes: Option<u64>,
+}
+
+impl Measured {
+    /// Of the first format, as are the next two.
+    pub fn peak_resident_bytes(&self) -> Option<u64> {
+        self.formats.first()?.measurement.peak_resident_bytes
+    }
+
+    /// Tokens each second of the longest prompt.
+    pub fn prefill_per_second(&self) -> Option<f64> {
+        self.formats.first()?.measurement.prefill.last().map(|p| p.tokens_per_second)
+    }
+
+    /// Tokens each second at the first depth.
+    pub fn decode_per_second(&self) -> Option<f64> {
+        self.formats.first()?.measurement.decode.first().map(|d| d.tokens_per_second)
+    }
+}
+
+pub fn run(args: &BenchArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
+    let measured = match (&args.model, &args.shape) {
+        (Some(model), _) => of_model(args, model, isa)?,
+        (None, Some(shape)) => of_shape(args, shape, isa)?,
+        (None, None) => unreachable!("clap demands one of them"),
+    };
+    for left_out in &measured.left_out {
+        printer.note(&format!("note: {} is left out: {}", left_out.what, left_out.reason));
+    }
+    printer.result(&measured, || table::text(&measured))?;
+    Ok(ExitStatus::Success)
+}
+
+fn of_model(args: &BenchArgs, path: &Path, isa: Isa) -> Result<Measured> {
+    bench::reset_peak();
+    let start = Instant::now();
+    let checkpoint = Checkpoint::open(path)?;
+    let limit = checkpoint.config().context_length;
+    let (options, left_out) = options(args, limit);
+    let load = LoadOptions { isa, context: Some(options.longest().clamp(1, limit)), memory: memory_limit()? };
+    let model = Model::load(&checkpoint, load)?;
+    let load_seconds = start.elapsed().as_secs_f64();
+    let format = if model.is_ternary() { "ternary" } else { "full precision" };
+    Ok(Measured {
+        model: path.display().to_string(),
+        isa: isa.name().to_owned(),
+        threads: rayon::current_num_threads(),
+        file_bytes: Some(checkpoint.bytes_on_disk()),
+        bits_per_weight: Some(bits_per_weight(&checkpoint)?),
+        formats: vec![column(&model, format, load_seconds, &options)?],
+        left_out,
+    })
+}
+
+fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
+    let (options, mut left_out) = options(args, Shape::CONTEXT);
+    let wanted = args.format.unwrap_or(BenchFormat::Both);
+    let formats: &[_] = match wanted {
+        BenchFormat::Ternary => &[SyntheticFormat::Ternary],
+        BenchFormat::F16 => &[SyntheticFormat::F16],
+        BenchFormat::Both => &[SyntheticFormat::Ternary, SyntheticFormat::F16],
+    };
+    let load = LoadOptions {
+        isa,
+        context: Some(options.longest().clamp(1, Shape::CONTEXT)),
+        memory: memory_limit()?,
+    };
+    let mut columns = Vec::new();
+    for &format in formats {
+        bench::reset_peak();
+        let start = Instant::now();
+        let layers = shape.config(format).layers;
+        let bar = progress::bar(&format!("making {} {}", shape.name, format.name()), layers as u64);
+        let model = match Model::synthetic(shape, format, load, |done| bar.set_position(done as u64)) {
+            // The other one is worth showing, and so is what this one would take.
+            Err(Error::Memory { needed, available, .. }) if formats.len() > 1 => {
+                bar.finish_and_clear();
+                let (needed, had) = (needed.bytes(), Bytes(available));
+                left_out.push(LeftOut {
+                    what: format.name().to_owned(),
+                    reason: format!("it takes {}, but {had} of memory are available", Bytes(needed)),
+                    needed_bytes: Some(needed),
+                    available_bytes: Some(available),
+                });
+                continue;
+            }
+            model => model?,
+        };
+        bar.finish_and_clear();
+        columns.push(column(&model, format.name(), start.elapsed().as_secs_f64(), &options)?);
+    }
+    Ok(Measured {
+        model: shape.name.to_owned(),
+        isa: isa.name().to_owned(),
+        threads: rayon::current_num_threads(),
+        file_bytes: None,
+        bits_per_weight: None,
+        formats: columns,
+        left_out,
+    })
+}
+
+/// What to measure within the model's limit, and which depths lie beyond it.
+fn options(args: &BenchArgs, limit: usize) -> (Options, Vec<LeftOut>) {
+    let default = Options::default();
+    let half = (limit / 2).max(1);
+    let prefill = if args.prefill.is_empty() {
+        let within: Vec<_> = default.prefill.into_iter().filter(|&n| n <= limit).collect();
+        if within.is_empty() { vec![half] } else { within }
+    } else {
+        args.prefill.clone()
+    };
+    let decode = args.decode.unwrap_or(default.decode.min(half));
+    let depths = if args.depth.is_empty() { default.depths } else { args.depth.clone() };
+    // A single token beyond the limit is the caller's mistake, a depth may be the default's.
+    let (depths, beyond): (Vec<_>, Vec<_>) =
+        depths.into_iter().partition(|&depth| depth == 0 || depth.saturating_add(decode) <= limit);
+    let left_out = beyond.into_iter().map(|depth| LeftOut {
+        what: format!("decoding at {depth} tokens"),
+        reason: format!("the model's context ends at {limit}"),
+        needed_bytes: None,
+        available_bytes: None,
+    });
+    (Options { prefill, depths, decode, runs: args.runs.get() }, left_out.collect())
+}
+
+fn column(model: &Model, format: &str, load_seconds: f64, options: &Options) -> Result<Column> {
+    let bar = progress::bar("", options.steps() as u64);
+    let measurement = bench::run(model, options, |step| {
+        bar.set_prefix(format!("{format}: {step}"));
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    let measurement = measurement?;
+    let first_token_seconds = load_seconds + measurement.first_forward_seconds;
+    Ok(Column { format: format.to_owned(), load_seconds, first_token_seconds, measurement })
+}
+
+/// Bits on disk, scale tensors included, for each weight of the linear layers.
+fn bits_per_weight(checkpoint: &Checkpoint) -> Result<f64> {
+    let (mut bytes, mut weights) = (0, 0);
+    for id in checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear()) {
+        let tensor = checkpoint.tensor(id)?;
+        bytes += tensor.bytes().len();
+        bytes += if checkpoint.scale(id)?.is_some() { size_of::<f32>() } else { 0 };
+        weights += tensor.shape.iter().product::<usize>();
+    }
+    Ok(bytes as f64 * 8.0 / weights as f64)
+}
