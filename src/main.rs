@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod embedded;
+mod interrupt;
 mod printer;
 mod progress;
 
@@ -56,6 +57,7 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
         Command::Convert(args) => commands::convert::run(&args, isa, printer),
         Command::Inspect(args) => commands::inspect::run(&args, isa, printer),
         Command::Run(args) => commands::run::run(&args, isa, printer),
+        Command::Chat(args) => commands::chat::run(&args, isa, printer),
         Command::Logits(args) => commands::logits::run(&args, isa, printer),
         Command::Eval(args) => commands::eval::run(&args, isa, printer),
         Command::Compare(args) => commands::compare::run(&args, printer),

@@ -16,7 +16,8 @@
 //! - [`Model`]: weights and shape, shared by all threads.
 //! - [`Session`]: one sequence, that is a key-value cache and scratch buffers.
 //! - [`score()`]: log-likelihood of a continuation.
-//! - [`generate()`]: greedy or sampled text.
+//! - [`generate()`]: greedy or sampled tokens; [`TextSession`]: text, with what a prompt shares with the last one
+//!   computed once.
 //! - [`bench`]: prefill and decode rates.
 
 pub mod bench;
@@ -28,10 +29,14 @@ mod model;
 mod sample;
 mod score;
 mod session;
+mod stop;
 
 pub use error::Error;
-pub use generate::{GenerateOptions, Generation, StopReason, generate};
+pub use generate::{
+    GenerateOptions, Generation, Statistics, StopReason, TextGeneration, TextSession, generate,
+};
 pub use model::{LoadOptions, Model};
 pub use sample::{Sampler, Sampling};
 pub use score::{Score, argmax, score};
 pub use session::Session;
+pub use stop::StopStrings;

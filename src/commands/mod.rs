@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod chat;
 pub mod compare;
 pub mod convert;
 pub mod eval;
@@ -10,6 +11,7 @@ pub mod logits;
 pub mod reproduce;
 pub mod run;
 pub mod suite;
+mod text;
 
 use std::path::Path;
 

@@ -291,7 +291,7 @@ fn multiply(meter: &Meter, a: &Value, b: &Value) -> Result<Value, Error> {
             let items: Vec<Value> = repeated.try_iter()?.collect();
             meter.spend_product(items.len() * size_of::<Value>(), times)?;
             let len = items.len() * times;
-            Ok(Value::from_iter(items.into_iter().cycle().take(len)))
+            Ok(items.into_iter().cycle().take(len).collect())
         }
         ValueKind::Number => {
             let number = |v: &Value| f64::try_from(v.clone()).map_err(|_| failed("`*` needs numbers"));

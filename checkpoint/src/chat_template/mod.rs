@@ -86,7 +86,7 @@ impl ChatTemplate {
     /// [`Error::ChatTemplate`] if it is no template, or too large for one.
     pub fn new(file: &Path, source: impl Into<String>) -> Result<Self, Error> {
         let template = Self { file: file.to_owned(), source: source.into() };
-        engine::check(&template.source).map_err(|failure| template.error(failure))?;
+        engine::check(&template.source).map_err(|failure| template.error(&failure))?;
         Ok(template)
     }
 
@@ -110,10 +110,10 @@ impl ChatTemplate {
     /// allowed), uses what is not there, or exceeds its bounds.
     pub fn render<M: Serialize>(&self, messages: &[M], options: &ChatOptions<'_>) -> Result<String, Error> {
         let messages = serde_json::to_value(messages).map_err(Error::json(&self.file))?;
-        engine::render(&self.source, &messages, options).map_err(|failure| self.error(failure))
+        engine::render(&self.source, &messages, options).map_err(|failure| self.error(&failure))
     }
 
-    fn error(&self, failure: engine::Failure) -> Error {
+    fn error(&self, failure: &engine::Failure) -> Error {
         let line = failure.line.map(|line| format!("line {line}: ")).unwrap_or_default();
         let reason = format!("{line}{}", printable_start(&failure.reason, 400));
         Error::ChatTemplate { file: self.file.clone(), reason, hint: failure.hint }

@@ -82,10 +82,8 @@ fn expression<'a>(e: &ast::Expr<'a>) -> ast::Expr<'a> {
             ast::Expr::Slice(Spanned::new(ast::Slice { expr: read(&s.expr), start, stop, step }, span))
         }
         ast::Expr::UnaryOp(u) => {
-            let op = match u.op {
-                ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
-                ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
-            };
+            let not = matches!(u.op, ast::UnaryOpKind::Not);
+            let op = if not { ast::UnaryOpKind::Not } else { ast::UnaryOpKind::Neg };
             ast::Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr: expression(&u.expr) }, span))
         }
         ast::Expr::BinOp(b) => binary(b, span),
