@@ -2,9 +2,9 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use b158_checkpoint::{Activation, Interleave};
+use b158_checkpoint::{Activation, Date, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
-use b158_kernels::Isa;
+use b158_kernels::{Isa, kv::KvType};
 use b158_runner::Shape;
 use clap::{Args, Parser, Subcommand};
 
@@ -41,8 +41,10 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what a checkpoint holds, and whether its weights are ternary
     Inspect(InspectArgs),
-    /// Generate text
+    /// Continue a text
     Run(RunArgs),
+    /// Talk with a model that has a chat template
+    Chat(ChatArgs),
     /// Write raw logits, for comparison with any other implementation
     Logits(LogitsArgs),
     /// Evaluate models on tasks
@@ -135,15 +137,58 @@ pub struct InspectArgs {
 }
 
 #[derive(Args)]
+#[command(
+    after_long_help = "Ctrl-C ends the text; the statistics still come, and the exit code is 0. A second one kills."
+)]
 pub struct RunArgs {
     /// Hugging Face directory, .safetensors or .gguf
     pub model: PathBuf,
     /// The text to continue; only the continuation is printed
-    #[arg(short, long)]
-    pub prompt: String,
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present = "file")]
+    pub prompt: Option<String>,
+    /// A file with the text to continue, byte for byte; - reads standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub file: Option<PathBuf>,
     /// New tokens at most
     #[arg(short = 'n', long, default_value_t = 128, value_name = "N")]
     pub max_tokens: usize,
+    #[command(flatten)]
+    pub generation: GenerationArgs,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Each line of standard input is a message; the answer goes to standard output. /reset forgets the conversation, /exit
+or Ctrl-D ends it. Ctrl-C ends the answer, and the chat too where the input is no terminal; while no answer is being
+written it kills. What is typed is not escaped: the spelling of a special token is that token.")]
+pub struct ChatArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub system: Option<String>,
+    /// Chat template (Jinja) instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// The day that templates may write into the system message [default: one that the template names]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<Date>,
+    /// New tokens of an answer at most
+    #[arg(short = 'n', long, default_value_t = 1024, value_name = "N")]
+    pub max_tokens: usize,
+    #[command(flatten)]
+    pub generation: GenerationArgs,
+}
+
+/// How `run` and `chat` choose tokens. The filters apply in this order.
+#[derive(Args)]
+pub struct GenerationArgs {
+    /// Divide the logits of repeated tokens by X where they are positive, multiply where negative; 1: do not
+    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true)]
+    pub repeat_penalty: f64,
+    /// How many of the last tokens count as repeated, prompt included
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub repeat_last_n: usize,
     /// Temperature; 0 takes the most probable token
     #[arg(long = "temp", default_value_t = 0.0, value_name = "T", allow_negative_numbers = true)]
     pub temperature: f64,
@@ -151,14 +196,23 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 0, value_name = "K")]
     pub top_k: usize,
     /// Choose among the most probable tokens that together reach probability P
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    #[arg(long, default_value_t = 1.0, value_name = "P", allow_negative_numbers = true)]
     pub top_p: f64,
+    /// Choose among tokens at least P times as probable as the most probable one
+    #[arg(long, default_value_t = 0.0, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: f64,
     /// Same seed, same text, on every machine
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// End before this text; it is not printed (repeat for several)
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
     /// Context in tokens [default: the model's limit]
     #[arg(long, value_name = "N")]
     pub ctx: Option<NonZeroUsize>,
+    /// Type of cached keys and values: f32, f16 or q8
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    pub kv: KvType,
 }
 
 #[derive(Args)]
@@ -250,6 +304,9 @@ pub struct BenchArgs {
     /// Tokens decoded at each depth [default: 32, or half the context]
     #[arg(long, value_name = "N")]
     pub decode: Option<usize>,
+    /// Type of cached keys and values: f32, f16 or q8
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    pub kv: KvType,
     /// Runs, of which the best counts; no further one starts after 20 seconds
     #[arg(long, default_value = "3", value_name = "N")]
     pub runs: NonZeroUsize,

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod embedded;
+mod interrupt;
 mod printer;
 mod progress;
 
@@ -61,6 +62,7 @@ fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<Exit
         Command::Convert(args) => commands::convert::run(&args, isa, printer),
         Command::Inspect(args) => commands::inspect::run(&args, isa, printer),
         Command::Run(args) => commands::run::run(&args, isa, printer),
+        Command::Chat(args) => commands::chat::run(&args, isa, printer),
         Command::Logits(args) => commands::logits::run(&args, isa, printer),
         Command::Eval(args) => commands::eval::run(&args, isa, printer),
         Command::Compare(args) => commands::compare::run(&args, printer),

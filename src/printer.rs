@@ -48,6 +48,13 @@ impl Printer {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// A question on a line of its own, to which the rest of the line is the answer.
+    #[allow(clippy::unused_self, reason = "only who holds the printer prints")]
+    pub fn ask(&self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+    }
+
     /// Why the command failed.
     pub fn error(&self, error: &anyhow::Error) {
         let mut message = String::new();

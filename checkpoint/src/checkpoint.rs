@@ -55,6 +55,8 @@ pub(crate) struct TextFiles {
     pub(crate) source: TokenizerSource,
     /// The token that begins a sequence, as tokenizer_config.json spells it.
     pub(crate) bos_text: Option<String>,
+    /// The token that ends one, likewise.
+    pub(crate) eos_text: Option<String>,
     pub(crate) chat_template: Option<String>,
 }
 
@@ -240,7 +242,13 @@ impl Checkpoint {
         files::text_files(self)
     }
 
-    /// The chat template (Jinja), if the model has one.
+    /// The text of the token that ends a sequence as tokenizer_config.json spells it, which for chat models is
+    /// the one that ends a turn; absent in GGUF, where [`ModelConfig::eos_tokens`] has its id.
+    pub fn eos_text(&self) -> Option<&str> {
+        self.text.eos_text.as_deref()
+    }
+
+    /// The chat template (Jinja), if the model has one. [`ChatTemplate::of`](crate::ChatTemplate::of) reads it.
     pub fn chat_template(&self) -> Option<String> {
         self.text.chat_template.clone()
     }

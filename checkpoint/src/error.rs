@@ -247,6 +247,16 @@ pub enum Error {
         /// Rows of the model's embedding.
         vocab_size: usize,
     },
+    /// The chat template is damaged, refuses the conversation, or asks for more than a template may use.
+    #[error("{}: chat template: {reason}\nhint: {hint}", file.display())]
+    ChatTemplate {
+        /// Where the template comes from.
+        file: PathBuf,
+        /// What went wrong, with the line where it is known.
+        reason: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// The writer was asked for a file that would break the format.
     #[error("cannot write {format}: {reason}")]
     Write {
@@ -322,9 +332,14 @@ impl Error {
 
 /// Text out of a file, fit for a message: invisible characters escaped, at most 80 characters.
 pub(crate) fn printable(text: &str) -> String {
+    printable_start(text, 80)
+}
+
+/// The same, with at most `limit` characters.
+pub(crate) fn printable_start(text: &str, limit: usize) -> String {
     let mut chars = text.chars();
     let mut out = String::new();
-    for c in chars.by_ref().take(80) {
+    for c in chars.by_ref().take(limit) {
         match c {
             '"' | '\'' | '\\' => out.push(c),
             c => out.extend(c.escape_debug()),

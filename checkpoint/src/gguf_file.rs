@@ -68,6 +68,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint, Err
     let text = TextFiles {
         source: TokenizerSource::Gguf(Arc::clone(&file)),
         bos_text: None,
+        eos_text: None,
         chat_template: tokenizer::chat_template(&gguf).map(str::to_owned),
     };
     let provenance = metadata::provenance(&gguf);

@@ -262,8 +262,11 @@ fn read_text(folder: &Path) -> Result<TextFiles, Error> {
     } else {
         Value::Null
     };
-    let bos = &config["bos_token"];
-    let bos_text = bos.as_str().or_else(|| bos["content"].as_str()).map(str::to_owned);
+    let token = |key: &str| {
+        let value = &config[key];
+        value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+    };
+    let (bos_text, eos_text) = (token("bos_token"), token("eos_token"));
     let template = folder.join("chat_template.jinja");
     let chat_template = if template.is_file() {
         let text = String::from_utf8(read_small(&template)?);
@@ -271,7 +274,7 @@ fn read_text(folder: &Path) -> Result<TextFiles, Error> {
     } else {
         default_template(&config["chat_template"]).map(str::to_owned)
     };
-    Ok(TextFiles { source: TokenizerSource::Folder(folder.to_owned()), bos_text, chat_template })
+    Ok(TextFiles { source: TokenizerSource::Folder(folder.to_owned()), bos_text, eos_text, chat_template })
 }
 
 /// A template, or the one called `default` in a list of named ones.

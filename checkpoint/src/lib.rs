@@ -1,4 +1,4 @@
-//! What a model is on disk: config, tensor names, safetensors, GGUF and tokenizer.
+//! What a model is on disk: config, tensor names, safetensors, GGUF, tokenizer and chat template.
 //!
 //! ```text
 //! folder with config.json + *.safetensors ──┐              ┌─ config()     ModelConfig
@@ -13,6 +13,7 @@
 //! Files are not trusted: whatever they hold, reading them ends in a value or an [`Error`], without
 //! a panic and without memory beyond a small multiple of the file's own size.
 
+mod chat_template;
 mod checkpoint;
 mod config;
 mod error;
@@ -30,6 +31,7 @@ pub mod safetensors;
 mod tensor;
 mod tokenizer;
 
+pub use chat_template::{ChatOptions, ChatTemplate, Date, Message};
 pub use checkpoint::{Checkpoint, Provenance};
 pub use config::{Activation, Architecture, ModelConfig, RopeScaling, ScaleConvention};
 pub use error::Error;

@@ -17,7 +17,8 @@
 //! - [`Session`]: one sequence, that is a key-value cache and scratch buffers; a fork shares the cache.
 //! - [`forward_batch`]: several sequences in one pass.
 //! - [`score()`], [`score_batch`], [`score_rolling`]: log-likelihoods of a continuation, of many, of a text.
-//! - [`generate()`]: greedy or sampled text.
+//! - [`generate()`]: greedy or sampled tokens; [`TextSession`]: text, with what a prompt shares with the last one
+//!   computed once.
 //! - [`bench`]: rates, latency, memory and energy.
 //!
 //! ```
@@ -47,15 +48,19 @@ mod sample;
 mod score;
 mod session;
 mod shapes;
+mod stop;
 mod synthetic;
 mod weights;
 
 pub use error::Error;
-pub use generate::{GenerateOptions, Generation, StopReason, generate};
+pub use generate::{
+    GenerateOptions, Generation, Statistics, StopReason, TextGeneration, TextSession, generate,
+};
 pub use memory::MemoryReport;
 pub use model::{LoadOptions, Model};
 pub use sample::{Sampler, Sampling};
 pub use score::{Score, ScoreRequest, argmax, score, score_batch, score_rolling};
 pub use session::{Part, Session, forward_batch};
 pub use shapes::Shape;
+pub use stop::StopStrings;
 pub use synthetic::SyntheticFormat;

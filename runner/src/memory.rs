@@ -18,18 +18,15 @@ use std::path::Path;
 use b158_checkpoint::{Checkpoint, ModelConfig, TensorId};
 use b158_kernels::{
     Isa,
+    kv::{KvPage, KvType},
     ternary::{Layout, TernaryMatrix},
 };
 use serde::{Deserialize, Serialize};
 
 pub use self::available::available;
-use crate::Error;
+use crate::{Error, LoadOptions};
 
-/// Bytes of a number in the key-value cache in f32.
-pub const CACHE_F32: usize = size_of::<f32>();
-
-/// Tokens of one pass and rows of logits in memory, as [`Session`](crate::Session) has them at most.
-const PASS_TOKENS: u64 = 256;
+/// Rows of logits in memory, as [`Session`](crate::Session) has them at most.
 const LOGIT_ROWS: u64 = 32;
 
 /// Bytes of a model's weights in memory.
@@ -124,20 +121,25 @@ fn is_norm(id: TensorId) -> bool {
     !id.is_linear() && !matches!(id, TensorId::TokenEmbedding | TensorId::OutputHead)
 }
 
-/// Bytes of the key-value cache of `positions` tokens with `element` bytes a number.
-pub fn cache_bytes(config: &ModelConfig, positions: usize, element: usize) -> u64 {
-    let numbers = [config.layers, config.kv_heads, config.head_dim, positions, element];
-    numbers.into_iter().fold(2u64, |bytes, n| bytes.saturating_mul(n as u64))
+/// Bytes of the key-value cache of `positions` tokens, whole pages of them.
+pub fn cache_bytes(config: &ModelConfig, positions: usize, kv: KvType) -> u64 {
+    let pages = (config.layers as u64).saturating_mul(positions.div_ceil(KvPage::POSITIONS) as u64);
+    pages.saturating_mul(KvPage::bytes(kv, config.kv_heads, config.head_dim) as u64)
 }
 
-/// Bytes of the buffers of a session whose longest input has `tokens` tokens: activations, int8 inputs, lookup
+/// Bytes of the key-value cache that a token behind `positions` others reads.
+pub fn cache_bytes_read(config: &ModelConfig, positions: usize, kv: KvType) -> u64 {
+    cache_bytes(config, KvPage::POSITIONS, kv) / KvPage::POSITIONS as u64 * positions as u64
+}
+
+/// Bytes of the buffers of a session whose longest pass has `tokens` tokens: activations, int8 inputs, lookup
 /// tables and logits. Computed from their sizes, not measured.
 pub fn buffer_bytes(config: &ModelConfig, tokens: usize) -> u64 {
     let c = config;
     let (hidden, inner) = (c.hidden_size as u64, c.intermediate_size as u64);
     let (q, kv) = ((c.heads * c.head_dim) as u64, (c.kv_heads * c.head_dim) as u64);
     let widest = inner.max(hidden).max(q);
-    let tokens = (tokens as u64).clamp(1, PASS_TOKENS);
+    let tokens = (tokens as u64).max(1);
     // x, h, out; q, attention; k, v; gate, up, inner and a normalized input.
     let floats = 3 * hidden + 2 * q + 2 * kv + 3 * inner + widest;
     let logits = tokens.min(LOGIT_ROWS) * c.vocab_size as u64;
@@ -160,13 +162,14 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// Weights, a cache in f32 of `context` tokens, and the buffers of a pass.
-    pub fn new(config: &ModelConfig, weights: MemoryReport, context: usize) -> Self {
+    /// Weights, a cache of the context that is asked for, and the buffers of a pass.
+    pub fn new(config: &ModelConfig, weights: MemoryReport, options: &LoadOptions) -> Self {
+        let context = options.context.unwrap_or_default();
         Self {
             weights,
             context,
-            cache_bytes: cache_bytes(config, context, CACHE_F32),
-            buffer_bytes: buffer_bytes(config, context),
+            cache_bytes: cache_bytes(config, context, options.kv),
+            buffer_bytes: buffer_bytes(config, context.min(options.prefill_tile.get())),
         }
     }
 

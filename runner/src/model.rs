@@ -111,7 +111,7 @@ impl Model {
         let config = checkpoint.config().clone();
         let context = options.context_within(config.context_length)?;
         let weights = MemoryReport::of_checkpoint(checkpoint, options.isa)?;
-        let needed = Needed::new(&config, weights, options.context.unwrap_or_default());
+        let needed = Needed::new(&config, weights, &options);
         needed.check(checkpoint.path(), options.memory)?;
 
         let head = if config.tied_embeddings { TensorId::TokenEmbedding } else { TensorId::OutputHead };

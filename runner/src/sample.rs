@@ -8,21 +8,41 @@ use rand_chacha::{
 use crate::{Error, score::argmax};
 
 /// How to choose the next token. The default is greedy.
+///
+/// The filters apply in the order of the fields, which is that of transformers' `generate`: penalty,
+/// temperature, top-k, top-p, min-p. (llama.cpp's default order has the temperature last; top-p and min-p
+/// then see other probabilities.) So a call that is taken over from there means the same here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
+    /// Makes tokens of the last `repeat_last_n` less likely: their logits are divided by it where they are
+    /// positive, and multiplied where they are negative. 1 changes nothing; applies to greedy choice too.
+    pub repeat_penalty: f64,
+    /// How many of the last tokens, prompt included, count as repeated.
+    pub repeat_last_n: usize,
     /// Divides the logits; 0 chooses the highest logit.
     pub temperature: f64,
     /// Keeps only the `top_k` highest logits; 0 keeps all.
     pub top_k: usize,
     /// Keeps the smallest set of most probable tokens whose probabilities add up to `top_p`; 1 keeps all.
     pub top_p: f64,
+    /// Keeps the tokens whose probability is at least `min_p` times that of the most probable one; 0 keeps
+    /// all.
+    pub min_p: f64,
     /// Same seed, same text.
     pub seed: u64,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self {
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: 0,
+        }
     }
 }
 
@@ -31,116 +51,134 @@ impl Default for Sampling {
 pub struct Sampler {
     options: Sampling,
     rng: ChaCha8Rng,
+    candidates: Vec<Candidate>, // kept from token to token
+}
+
+/// A token, ordered by its logit; among equals the lower id comes first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Candidate {
+    logit: f64, // after the penalty
+    id: u32,
+}
+
+impl Candidate {
+    fn before(&self, other: &Self) -> std::cmp::Ordering {
+        other.logit.total_cmp(&self.logit).then(self.id.cmp(&other.id))
+    }
 }
 
 impl Sampler {
     /// A sampler at the start of its seed's stream.
     ///
     /// # Errors
-    /// A negative or NaN temperature, or a `top_p` outside (0, 1].
+    /// A temperature that is negative or not finite, a `top_p` outside (0, 1], a `min_p` outside [0, 1], or a
+    /// `repeat_penalty` that is not positive.
     pub fn new(options: Sampling) -> Result<Self, Error> {
-        if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
-            let valid = "the temperature is 0 (greedy) or a positive number";
-            return Err(Error::Sampling { option: "temperature", value: options.temperature, valid });
+        let error = |option, value, valid| Err(Error::Sampling { option, value, valid });
+        let Sampling { temperature, top_p, min_p, repeat_penalty, .. } = options;
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return error("temperature", temperature, "the temperature is 0 (greedy) or a positive number");
         }
-        if !(options.top_p > 0.0 && options.top_p <= 1.0) {
-            let valid = "top-p is above 0 and at most 1";
-            return Err(Error::Sampling { option: "top-p", value: options.top_p, valid });
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return error("top-p", top_p, "top-p is above 0 and at most 1");
         }
-        Ok(Self { options, rng: ChaCha8Rng::seed_from_u64(options.seed) })
+        if !(0.0..=1.0).contains(&min_p) {
+            return error("min-p", min_p, "min-p is between 0 and 1");
+        }
+        if !(repeat_penalty > 0.0 && repeat_penalty.is_finite()) {
+            let valid = "the repetition penalty is a positive number; 1 changes nothing";
+            return error("repeat-penalty", repeat_penalty, valid);
+        }
+        let rng = ChaCha8Rng::seed_from_u64(options.seed);
+        Ok(Self { options, rng, candidates: Vec::new() })
     }
 
-    /// The next token after `logits` `[vocab]`.
-    pub fn next(&mut self, logits: &[f32]) -> u32 {
-        let Sampling { temperature, top_k, top_p, .. } = self.options;
-        if temperature == 0.0 {
+    /// The next token after `logits` `[vocab]`; `history` is the text so far, for the repetition penalty.
+    pub fn next(&mut self, logits: &[f32], history: &[u32]) -> u32 {
+        let Sampling { repeat_penalty, repeat_last_n, temperature, .. } = self.options;
+        let mut repeated = Vec::new();
+        if repeat_penalty != 1.0 {
+            repeated.extend_from_slice(&history[history.len().saturating_sub(repeat_last_n)..]);
+            repeated.sort_unstable();
+            repeated.dedup();
+            repeated.retain(|&id| (id as usize) < logits.len());
+        }
+        if logits.is_empty() || (temperature == 0.0 && repeated.is_empty()) {
             return argmax(logits) as u32;
         }
-        let mut candidates: Vec<u32> = (0..logits.len() as u32).collect();
-        let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        if top_k > 0 && top_k < candidates.len() {
-            candidates.select_nth_unstable_by(top_k - 1, by_logit);
-            candidates.truncate(top_k);
+        self.candidates.clear();
+        let candidate = |(id, &logit): (usize, &f32)| Candidate { logit: f64::from(logit), id: id as u32 };
+        self.candidates.extend(logits.iter().enumerate().map(candidate));
+        for id in repeated {
+            let logit = &mut self.candidates[id as usize].logit;
+            *logit = if *logit > 0.0 { *logit / repeat_penalty } else { *logit * repeat_penalty };
         }
-        candidates.sort_unstable_by(by_logit);
-        let max = f64::from(logits[candidates[0] as usize]);
-        let mut weights: Vec<f64> = candidates
-            .iter()
-            .map(|&id| libm::exp((f64::from(logits[id as usize]) - max) / temperature))
-            .collect();
+        if temperature == 0.0 {
+            let best = self.candidates.iter().copied().min_by(Candidate::before);
+            return best.map_or(0, |best| best.id);
+        }
+        let uniform = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64; // 53 random bits, in [0, 1)
+        self.draw(uniform)
+    }
+
+    /// The token at `uniform` of the kept candidates' weight, the most probable ones first.
+    ///
+    /// Sums run in the order of ids, whatever the selections before left, so that their bits are the same
+    /// everywhere.
+    fn draw(&mut self, uniform: f64) -> u32 {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.options;
+        let all = &mut self.candidates;
+        if top_k > 0 && top_k < all.len() {
+            all.select_nth_unstable_by(top_k - 1, Candidate::before);
+            all.truncate(top_k);
+            all.sort_unstable_by_key(|c| c.id);
+        }
+        let best = all.iter().map(|c| c.logit).fold(f64::NEG_INFINITY, f64::max);
+        let weight = |c: &Candidate| libm::exp((c.logit - best) / temperature);
+        let sum = |candidates: &[Candidate]| candidates.iter().map(weight).sum::<f64>();
         if top_p < 1.0 {
-            let wanted = top_p * weights.iter().sum::<f64>();
+            let wanted = top_p * sum(all);
             let mut reached = 0.0;
-            let keep = weights.iter().position(|w| {
-                reached += w;
+            let keep = sort_until(all, |c| {
+                reached += weight(c);
                 reached >= wanted
             });
-            weights.truncate(keep.map_or(weights.len(), |last| last + 1));
+            all.truncate(keep);
+            all.sort_unstable_by_key(|c| c.id);
         }
-        // 53 random bits: a uniform number in [0, 1).
-        let uniform = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let mut left = uniform * weights.iter().sum::<f64>();
-        for (weight, &id) in weights.iter().zip(&candidates) {
-            left -= weight;
-            if left < 0.0 {
-                return id;
-            }
+        if min_p > 0.0 {
+            // The best has the weight 1, whatever the weights add up to.
+            all.retain(|c| weight(c) >= min_p);
         }
-        candidates[weights.len() - 1]
+        let mut left = uniform * sum(all);
+        let drawn = sort_until(all, |c| {
+            left -= weight(c);
+            left < 0.0
+        });
+        all[drawn - 1].id
     }
+}
+
+/// Sorts candidates from the front, most probable first, until `enough` says so; returns how many it saw.
+///
+/// The head is found in parts of growing size: of 128k words a few hundred mostly hold nearly all the
+/// probability, and the others need no order.
+fn sort_until(candidates: &mut [Candidate], mut enough: impl FnMut(&Candidate) -> bool) -> usize {
+    let mut sorted = 0;
+    while sorted < candidates.len() {
+        let rest = &mut candidates[sorted..];
+        let part = (sorted * 3).max(256).min(rest.len());
+        if part < rest.len() {
+            rest.select_nth_unstable_by(part - 1, Candidate::before);
+        }
+        rest[..part].sort_unstable_by(Candidate::before);
+        if let Some(last) = rest[..part].iter().position(&mut enough) {
+            return sorted + last + 1;
+        }
+        sorted += part;
+    }
+    sorted
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draws(options: Sampling, logits: &[f32], n: usize) -> Vec<u32> {
-        let mut sampler = Sampler::new(options).unwrap();
-        (0..n).map(|_| sampler.next(logits)).collect()
-    }
-
-    #[test]
-    fn greedy_takes_the_first_of_equals() {
-        assert_eq!(draws(Sampling::default(), &[0.5, 2.0, 2.0], 1), [1]);
-    }
-
-    #[test]
-    fn top_k_and_top_p_restrict_the_choice() {
-        let logits = [1.0, 3.0, 2.0, 0.0];
-        let hot = Sampling { temperature: 100.0, ..Sampling::default() };
-        assert!(draws(Sampling { top_k: 2, ..hot }, &logits, 200).iter().all(|id| [1, 2].contains(id)));
-        assert!(draws(Sampling { top_p: 0.1, ..hot }, &logits, 200).iter().all(|&id| id == 1));
-        let all = draws(hot, &logits, 200);
-        assert!((0..4).all(|id| all.contains(&id)), "a high temperature reaches every token");
-    }
-
-    #[test]
-    fn frequencies_follow_the_softmax() {
-        // p = softmax([0, ln 3]) = [1/4, 3/4]; 4000 draws have a standard error of 0.007.
-        let options = Sampling { temperature: 1.0, seed: 7, ..Sampling::default() };
-        let ones = draws(options, &[0.0, 3f32.ln()], 4000).iter().sum::<u32>();
-        assert!((f64::from(ones) / 4000.0 - 0.75).abs() < 0.03, "{ones}");
-    }
-
-    #[test]
-    fn a_seed_is_a_stream() {
-        let logits: Vec<f32> = (0..50).map(|i| (i % 7) as f32 * 0.3).collect();
-        let options = |seed| Sampling { temperature: 1.0, seed, ..Sampling::default() };
-        assert_eq!(draws(options(1), &logits, 20), draws(options(1), &logits, 20));
-        assert_ne!(draws(options(1), &logits, 20), draws(options(2), &logits, 20));
-        // The stream is part of the contract: the same on every machine and release.
-        assert_eq!(draws(options(42), &logits, 8), [3, 0, 33, 39, 48, 27, 5, 9]);
-    }
-
-    #[test]
-    fn options_outside_their_range_are_errors() {
-        for options in [
-            Sampling { temperature: -1.0, ..Sampling::default() },
-            Sampling { temperature: f64::NAN, ..Sampling::default() },
-            Sampling { top_p: 0.0, ..Sampling::default() },
-            Sampling { top_p: 1.5, ..Sampling::default() },
-        ] {
-            assert!(Sampler::new(options).is_err(), "{options:?}");
-        }
-    }
-}
+mod tests;

@@ -86,7 +86,7 @@ impl Model {
         let path = PathBuf::from(format!("{} ({}, synthetic)", shape.name, format.name()));
         let context = options.context_within(config.context_length)?;
         let weights = MemoryReport::of_config(&config, options.isa);
-        Needed::new(&config, weights, options.context.unwrap_or_default()).check(&path, options.memory)?;
+        Needed::new(&config, weights, &options).check(&path, options.memory)?;
 
         let finished = AtomicUsize::new(0);
         let layers = (0..config.layers)

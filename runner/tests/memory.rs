@@ -26,7 +26,12 @@ fn the_estimate_is_what_the_loaded_model_takes() {
 #[test]
 fn what_does_not_fit_is_said_with_the_numbers() {
     // The scalar layout, so that the sizes are the same on every machine.
-    let options = |memory, context| LoadOptions { isa: Isa::SCALAR, context, memory: Some(memory) };
+    let options = |memory, context| LoadOptions {
+        isa: Isa::SCALAR,
+        context,
+        memory: Some(memory),
+        ..LoadOptions::default()
+    };
     let load = |name: &str, context| {
         let checkpoint = Checkpoint::open(&twin(name)).unwrap();
         Model::load(&checkpoint, options(100_000, context)).err().expect("it cannot fit")

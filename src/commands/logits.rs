@@ -17,7 +17,7 @@ struct Output {
 }
 
 pub fn run(args: &LogitsArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
-    let (_, model) = load(&args.model, isa, None)?;
+    let (_, model) = load(&args.model, isa)?;
     let logits = Session::new(&model, args.tokens.len())?.forward(&args.tokens, 0)?;
     let shape = [logits.nrows(), logits.ncols()];
     let bytes: Vec<u8> = logits.iter().flat_map(|l| l.to_le_bytes()).collect();

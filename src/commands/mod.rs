@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod chat;
 pub mod compare;
 pub mod convert;
 pub mod eval;
@@ -10,6 +11,7 @@ pub mod logits;
 pub mod reproduce;
 pub mod run;
 pub mod suite;
+mod text;
 
 use std::path::Path;
 
@@ -25,10 +27,15 @@ fn create_folder(folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("{}: cannot create the folder\nhint: {hint}", folder.display()))
 }
 
+/// Opens and loads a model with its whole context and a cache in f32.
+fn load(path: &Path, isa: Isa) -> anyhow::Result<(Checkpoint, Model)> {
+    load_with(path, LoadOptions { isa, ..LoadOptions::default() })
+}
+
 /// Opens and loads a model.
-fn load(path: &Path, isa: Isa, context: Option<usize>) -> anyhow::Result<(Checkpoint, Model)> {
+fn load_with(path: &Path, options: LoadOptions) -> anyhow::Result<(Checkpoint, Model)> {
     let checkpoint = Checkpoint::open(path)?;
-    let model = Model::load(&checkpoint, LoadOptions { isa, context, memory: memory_limit()? })?;
+    let model = Model::load(&checkpoint, LoadOptions { memory: memory_limit()?, ..options })?;
     Ok((checkpoint, model))
 }
 

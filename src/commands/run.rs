@@ -1,88 +1,78 @@
 //! `b158 run`.
 
-use std::{num::NonZeroUsize, ops::ControlFlow, time::Instant};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use b158_kernels::Isa;
-use b158_runner::{GenerateOptions, Sampling, Session, StopReason, generate};
+use b158_runner::{Session, TextSession};
 use serde::Serialize;
 
-use crate::{ExitStatus, cli::RunArgs, commands::load, printer::Printer};
+use crate::{
+    ExitStatus,
+    cli::RunArgs,
+    commands::text::{self, StatisticsJson},
+    interrupt,
+    printer::Printer,
+};
 
 #[derive(Serialize)]
 struct Output<'a> {
     prompt: &'a str,
     prompt_tokens: &'a [u32],
-    text: String,
+    text: &'a str,
     tokens: &'a [u32],
     stop: &'static str,
-    seconds: f64,
+    statistics: StatisticsJson,
 }
 
 pub fn run(args: &RunArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
-    let (checkpoint, model) = load(&args.model, isa, args.ctx.map(NonZeroUsize::get))?;
-    let tokenizer = checkpoint.tokenizer()?;
-    let prompt = tokenizer.encode(&args.prompt, true)?;
-    let options = GenerateOptions {
-        max_tokens: args.max_tokens,
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            seed: args.seed,
-        },
-        stop_tokens: model.config().eos_tokens.clone(),
+    interrupt::catch()?;
+    let text = match (&args.prompt, &args.file) {
+        (Some(prompt), _) => prompt.clone(),
+        (None, Some(file)) => read(file)?,
+        (None, None) => String::new(), // clap has asked for one of them
     };
-
-    let start = Instant::now();
-    let capacity = model.context().min(prompt.len().saturating_add(args.max_tokens));
-    let mut session = Session::new(&model, capacity.max(prompt.len()))?;
-    let mut text = String::new();
-    // After the prompt: a token's text may depend on the one before it.
-    let mut stream = tokenizer.decode_stream_after(&prompt, true)?;
-    let mut failed = None;
-    let generation = generate(&mut session, &prompt, &options, |token| {
-        let piece = stream.push(token).map_err(anyhow::Error::from).and_then(|piece| {
-            text.push_str(&piece);
-            if printer.json() { Ok(true) } else { Ok(printer.stream(&piece)?) }
-        });
-        match piece {
-            Ok(true) => ControlFlow::Continue(()),
-            Ok(false) => ControlFlow::Break(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    if let Some(error) = failed {
-        return Err(error);
+    let (_, tokenizer, model) = text::load_with_tokenizer(&args.model, isa, &args.generation)?;
+    let prompt = tokenizer.encode(&text, true)?;
+    if prompt.is_empty() {
+        bail!(
+            "the prompt has no tokens\nhint: give a text with -p or -f; this model's tokenizer puts no token before an empty one"
+        );
     }
-    let rest = stream.finish()?;
-    text.push_str(&rest);
-    let seconds = start.elapsed().as_secs_f64();
-    let stop = match generation.reason {
-        StopReason::StopToken => "end of text",
-        StopReason::MaxTokens => "token limit",
-        StopReason::ContextFull => "context full",
-        StopReason::Caller => "stopped",
-    };
+    let options = text::options(&args.generation, args.max_tokens, model.config().eos_tokens.clone());
+    let capacity = model.context().min(prompt.len().saturating_add(args.max_tokens));
+    let mut session = TextSession::new(&model, Session::new(&model, capacity)?);
+    let (generated, end) = text::stream(&mut session, &tokenizer, &prompt, &options, printer)?;
+    let generation = &generated.generation;
     let output = Output {
-        prompt: &args.prompt,
+        prompt: &text,
         prompt_tokens: &prompt,
-        text,
+        text: &generated.text,
         tokens: &generation.tokens,
-        stop,
-        seconds,
+        stop: end.name(),
+        statistics: generation.statistics.into(),
     };
-    // In text mode all but the rest is out already.
-    printer.result(&output, || rest)?;
-    let tokens = prompt.len() + generation.tokens.len();
-    printer.note(&format!(
-        "{} prompt and {} new tokens in {seconds:.3} s, {:.0} tokens/s ({stop})",
-        prompt.len(),
-        generation.tokens.len(),
-        tokens as f64 / seconds,
-    ));
+    // In text mode all but the line's end is out already.
+    printer.result(&output, String::new)?;
+    printer.note(&text::statistics_line(generation, end));
     Ok(ExitStatus::Success)
+}
+
+/// The text of a file, or of standard input.
+fn read(file: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    let (name, read) = if file == Path::new("-") {
+        ("standard input".to_owned(), io::stdin().lock().read_to_end(&mut bytes).map(|_| ()))
+    } else {
+        (file.display().to_string(), fs::read(file).map(|read| bytes = read))
+    };
+    read.with_context(|| {
+        format!("{name}: cannot read the prompt\nhint: check the name and the permissions")
+    })?;
+    String::from_utf8(bytes)
+        .map_err(|_| anyhow::anyhow!("{name}: the prompt is not UTF-8\nhint: give a text file in UTF-8"))
 }

@@ -58,7 +58,7 @@ pub fn evaluate_all(
     isa: Isa,
 ) -> Result<SuiteResults> {
     let evaluate_one = |prepared: &Prepared| {
-        let (checkpoint, model) = load(&prepared.path, isa, None)?;
+        let (checkpoint, model) = load(&prepared.path, isa)?;
         let model = RunnerModel::new(&checkpoint, model)?;
         let options = EvalOptions {
             name: prepared.name.clone(),

@@ -45,7 +45,7 @@ pub use self::{
 };
 use crate::{
     Error, MemoryReport, Model, Session, argmax,
-    memory::{CACHE_F32, buffer_bytes, cache_bytes},
+    memory::{buffer_bytes, cache_bytes_read},
 };
 
 /// After so long no further run of the same measurement starts.
@@ -174,6 +174,7 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
     }
     // Before the buffer that is read to measure the bandwidth.
     let peak_resident_bytes = peak_resident();
+    let longest = options.prefill.iter().copied().max().unwrap_or(1);
     step("memory bandwidth");
     let bandwidth = read_bandwidth();
     for decode in &mut decode {
@@ -186,7 +187,7 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
         prefill,
         decode,
         memory: model.memory(),
-        buffer_bytes: buffer_bytes(model.config(), options.prefill.iter().copied().max().unwrap_or(1)),
+        buffer_bytes: buffer_bytes(model.config(), longest.min(model.prefill_tile)),
         peak_resident_bytes,
         read_bandwidth_bytes_per_second: bandwidth,
         energy_modelled: modelled(model.config(), model.is_ternary()),
@@ -228,8 +229,7 @@ fn measure_decode(model: &Model, depth: usize, tokens: usize, runs: usize) -> Re
     let joules = counters.and_then(|counters| counters.joules_since(before));
     latencies.sort_by(f64::total_cmp);
     let percentile = |share: f64| latencies[((latencies.len() - 1) as f64 * share).round() as usize] * 1e3;
-    let config = model.config();
-    let cache = |positions| cache_bytes(config, positions, CACHE_F32);
+    let cache = cache_bytes_read(model.config(), depth + tokens / 2, model.kv);
     Ok(Decode {
         depth_tokens: depth,
         tokens,
@@ -237,7 +237,7 @@ fn measure_decode(model: &Model, depth: usize, tokens: usize, runs: usize) -> Re
         latency_p50_ms: percentile(0.5),
         latency_p95_ms: percentile(0.95),
         cache_bytes: session.cache_bytes() as u64,
-        bytes_read_per_token: weights_read(model) + cache(depth + tokens / 2),
+        bytes_read_per_token: weights_read(model) + cache,
         read_bandwidth_share: 0.0, // known when the bandwidth is
         measured_mj_per_token: joules.map(|joules| joules * 1e3 / (tokens * runs) as f64),
         runs,

@@ -31,6 +31,8 @@ pub struct Measured {
     pub isa: String,
     /// Worker threads.
     pub threads: usize,
+    /// The type of cached keys and values.
+    pub kv: String,
     /// Bytes of the weight files; absent for a shape.
     pub file_bytes: Option<u64>,
     /// Bits of the linear layers' weights on disk, for each of those weights; absent for a shape.
@@ -104,14 +106,14 @@ fn of_model(args: &BenchArgs, path: &Path, isa: Isa) -> Result<Measured> {
     let checkpoint = Checkpoint::open(path)?;
     let limit = checkpoint.config().context_length;
     let (options, left_out) = options(args, limit);
-    let load = LoadOptions { isa, context: Some(options.longest().clamp(1, limit)), memory: memory_limit()? };
-    let model = Model::load(&checkpoint, load)?;
+    let model = Model::load(&checkpoint, load_options(args, isa, &options, limit)?)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let format = if model.is_ternary() { "ternary" } else { "full precision" };
     Ok(Measured {
         model: path.display().to_string(),
         isa: isa.name().to_owned(),
         threads: rayon::current_num_threads(),
+        kv: args.kv.to_string(),
         file_bytes: Some(checkpoint.bytes_on_disk()),
         bits_per_weight: Some(bits_per_weight(&checkpoint)?),
         formats: vec![column(&model, format, load_seconds, &options)?],
@@ -127,11 +129,7 @@ fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
         BenchFormat::F16 => &[SyntheticFormat::F16],
         BenchFormat::Both => &[SyntheticFormat::Ternary, SyntheticFormat::F16],
     };
-    let load = LoadOptions {
-        isa,
-        context: Some(options.longest().clamp(1, Shape::CONTEXT)),
-        memory: memory_limit()?,
-    };
+    let load = load_options(args, isa, &options, Shape::CONTEXT)?;
     let mut columns = Vec::new();
     for &format in formats {
         bench::reset_peak();
@@ -160,11 +158,18 @@ fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
         model: shape.name.to_owned(),
         isa: isa.name().to_owned(),
         threads: rayon::current_num_threads(),
+        kv: args.kv.to_string(),
         file_bytes: None,
         bits_per_weight: None,
         formats: columns,
         left_out,
     })
+}
+
+/// A context as long as the measurements need it.
+fn load_options(args: &BenchArgs, isa: Isa, options: &Options, limit: usize) -> Result<LoadOptions> {
+    let context = Some(options.longest().clamp(1, limit));
+    Ok(LoadOptions { isa, context, kv: args.kv, memory: memory_limit()?, ..LoadOptions::default() })
 }
 
 /// What to measure within the model's limit, and which depths lie beyond it.
