@@ -293,7 +293,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", value_parser = shape)]
     pub shape: Option<Shape>,
     /// Weights of the shape: ternary, f16 (its twin in full precision), or both side by side [default: both]
-    #[arg(long, value_name = "FORMAT", requires = "shape")]
+    #[arg(long, value_name = "FORMAT", conflicts_with = "model")]
     pub format: Option<BenchFormat>,
     /// Tokens of prompts, separated by commas [default: 128,512, within the context]
     #[arg(long, value_delimiter = ',', value_name = "N,...")]

@@ -49,11 +49,12 @@ fn masked(text: &str) -> String {
         "with the FP16 head",
         "bytes read",
         "KV cache",
-        "tokens\n",
+        "exit:",
+        "it takes",
     ];
     let mut out = String::new();
     for line in text.lines() {
-        let is_exact = exact.iter().any(|label| format!("{line}\n").contains(label));
+        let is_exact = exact.iter().any(|label| line.contains(label));
         let words = line.split_whitespace().map(|word| {
             let number = word.trim_end_matches('x').parse::<f64>().is_ok();
             if number && !is_exact { "…" } else { word }

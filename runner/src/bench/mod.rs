@@ -99,9 +99,10 @@ pub struct Measurement {
     pub memory: MemoryReport,
     /// Activations, tables and logits, computed from their sizes.
     pub buffer_bytes: u64,
-    /// The process's highest resident memory so far, mapped pages included; absent where the system does not tell.
+    /// The process's highest resident memory since [`reset_peak`], mapped pages included; absent where the system does
+    /// not tell.
     pub peak_resident_bytes: Option<u64>,
-    /// At which all threads together read memory.
+    /// At which all threads together read memory, the best of several moments.
     pub read_bandwidth_bytes_per_second: f64,
     /// Energy of the matrix products, by the papers' model.
     pub energy_modelled: Vec<Energy>,
@@ -167,16 +168,16 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
         step(&format!("prefill {tokens}"));
         prefill.push(measure_prefill(model, tokens, runs)?);
     }
-    let mut decode = Vec::new();
+    let (mut decode, mut machine) = (Vec::new(), Machine::default());
     for &depth in options.depths.iter().filter(|_| options.decode > 0) {
         step(&format!("decode at {depth}"));
         decode.push(measure_decode(model, depth, options.decode, runs)?);
+        machine.look();
     }
-    // Before the buffer that is read to measure the bandwidth.
-    let peak_resident_bytes = peak_resident();
     let longest = options.prefill.iter().copied().max().unwrap_or(1);
     step("memory bandwidth");
-    let bandwidth = read_bandwidth();
+    machine.look();
+    let Machine { peak, bandwidth } = machine;
     for decode in &mut decode {
         let bytes_per_second = decode.bytes_read_per_token as f64 * decode.tokens_per_second;
         decode.read_bandwidth_share = bytes_per_second / bandwidth;
@@ -188,10 +189,27 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
         decode,
         memory: model.memory(),
         buffer_bytes: buffer_bytes(model.config(), longest.min(model.prefill_tile)),
-        peak_resident_bytes,
+        peak_resident_bytes: peak,
         read_bandwidth_bytes_per_second: bandwidth,
         energy_modelled: modelled(model.config(), model.is_ternary()),
     })
+}
+
+/// What is looked at between the measurements: on a machine with other work to do, the best bandwidth of
+/// several moments is closer to what the memory can do.
+#[derive(Default)]
+struct Machine {
+    peak: Option<u64>,
+    bandwidth: f64, // bytes each second
+}
+
+impl Machine {
+    fn look(&mut self) {
+        // Before the buffer that is read, which shall not count.
+        self.peak = self.peak.max(peak_resident());
+        self.bandwidth = self.bandwidth.max(read_bandwidth());
+        reset_peak();
+    }
 }
 
 fn measure_prefill(model: &Model, tokens: usize, runs: usize) -> Result<Prefill, Error> {

@@ -137,8 +137,8 @@ fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
         let layers = shape.config(format).layers;
         let bar = progress::bar(&format!("making {} {}", shape.name, format.name()), layers as u64);
         let model = match Model::synthetic(shape, format, load, |done| bar.set_position(done as u64)) {
-            // The other one is worth showing, and so is what this one would take.
-            Err(Error::Memory { needed, available, .. }) if formats.len() > 1 => {
+            // The smaller one is worth showing, and so is what this one would take.
+            Err(Error::Memory { needed, available, .. }) if !columns.is_empty() => {
                 bar.finish_and_clear();
                 let (needed, had) = (needed.bytes(), Bytes(available));
                 left_out.push(LeftOut {
