@@ -1,4 +1,4 @@
-//! GGUF, the container of llama.cpp: reads versions 2 and 3, writes version 3
+//! GGUF, the container of llama.cpp: reads versions 1 to 3, writes version 3
 //! (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>).
 //!
 //! ```text
@@ -8,6 +8,8 @@
 //! | padding | tensor data | padding | tensor data | ...
 //!           ^ data offset: a multiple of the alignment (32); so is every tensor's offset from here
 //! ```
+//!
+//! In version 1 lengths, counts and sizes have 32 bits.
 //!
 //! The first size is that of the fastest dimension, so the sizes of a matrix `[rows, cols]` are
 //! `cols, rows`: this module reverses them on both ways and shows row-major shapes only.

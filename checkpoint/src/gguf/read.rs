@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     Array, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, Value, ValueType, metadata,
     types::{foreign_name, is_ambiguous},
+    value::encode_string,
 };
 use crate::{Error, TensorType, error::printable};
 
 /// The header of a GGUF file; strings borrow from the file's bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gguf<'a> {
-    /// 2 or 3; they differ in nothing that is read here.
+    /// 1, 2 or 3. Lengths and counts of 1 have 32 bits; 2 and 3 differ in nothing that is read here.
     pub version: u32,
     /// The metadata, in the file's order, without duplicates.
     pub metadata: Vec<(&'a str, Value<'a>)>,
@@ -63,14 +64,15 @@ impl<'a> Gguf<'a> {
     /// Everything that breaks the format's rules: a cut file, counts beyond the file's size,
     /// duplicate names, tensors that overlap or leave the file.
     pub fn parse(file: &Path, bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor { file, bytes, position: 0, strings: 0 };
+        let mut cursor = Cursor { file, bytes, position: 0, strings: 0, narrow: false };
         if cursor.take(4, "the magic number")? != MAGIC {
             return Err(Error::malformed(file, "the file does not start with `GGUF`"));
         }
         let version = cursor.u32("the version")?;
-        if !matches!(version, 2 | 3) {
+        if !(1..=3).contains(&version) {
             return Err(unsupported_version(file, version));
         }
+        cursor.narrow = version == 1;
         let tensor_count = cursor.count(MIN_TENSOR_BYTES, "the list of tensors")?;
         let entry_count = cursor.count(MIN_ENTRY_BYTES, "the metadata")?;
         if tensor_count.max(entry_count) > MAX_ITEMS {
@@ -122,10 +124,10 @@ impl<'a> Gguf<'a> {
     }
 }
 
-/// Length of an empty key, type, one byte of value.
-const MIN_ENTRY_BYTES: u64 = 8 + 4 + 1;
-/// Length of an empty name, number of dimensions, type, offset.
-const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
+/// Length of an empty key (of version 1), type, one byte of value.
+const MIN_ENTRY_BYTES: u64 = 4 + 4 + 1;
+/// Length of an empty name (of version 1), number of dimensions, type, offset.
+const MIN_TENSOR_BYTES: u64 = 4 + 4 + 4 + 8;
 /// Metadata entries, or tensors: published files have hundreds. Each takes a few hundred bytes at most.
 const MAX_ITEMS: u64 = 1 << 16;
 /// Metadata and list of tensors together; the longest vocabularies take a tenth of that.
@@ -187,7 +189,7 @@ fn read_tensors<'a>(cursor: &mut Cursor<'a, '_>, count: u64) -> Result<Vec<Tenso
         }
         let mut shape = Vec::with_capacity(dims);
         for _ in 0..dims {
-            shape.push(cursor.u64("a tensor's sizes")?);
+            shape.push(cursor.length("a tensor's sizes")?);
         }
         shape.reverse();
         let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
@@ -260,6 +262,8 @@ struct Cursor<'a, 'f> {
     position: usize,
     /// Elements of arrays of strings so far.
     strings: u64,
+    /// Whether lengths have 32 bits, as in version 1.
+    narrow: bool,
 }
 
 impl<'a> Cursor<'a, '_> {
@@ -296,9 +300,14 @@ impl<'a> Cursor<'a, '_> {
         self.array(part).map(u64::from_le_bytes)
     }
 
+    /// A length or a count.
+    fn length(&mut self, part: &str) -> Result<u64, Error> {
+        if self.narrow { self.u32(part).map(u64::from) } else { self.u64(part) }
+    }
+
     /// A number of items of at least `min_bytes` each, which must fit the rest of the file.
     fn count(&mut self, min_bytes: u64, part: &str) -> Result<u64, Error> {
-        let count = self.u64(part)?;
+        let count = self.length(part)?;
         let needed = count.saturating_mul(min_bytes).saturating_add(self.position as u64);
         let actual = self.bytes.len() as u64;
         if needed > actual {
@@ -309,7 +318,7 @@ impl<'a> Cursor<'a, '_> {
     }
 
     fn string(&mut self, part: &str) -> Result<&'a str, Error> {
-        let len = self.u64(part)?;
+        let len = self.length(part)?;
         let bytes = self.take(len, part)?;
         std::str::from_utf8(bytes).map_err(|_| Error::malformed(self.file, format!("{part} is not UTF-8")))
     }
@@ -340,8 +349,11 @@ impl<'a> Cursor<'a, '_> {
         if element == ValueType::Array {
             return Err(Error::malformed(self.file, format!("{part} is an array of arrays")));
         }
-        let len = self.count(element.size().unwrap_or(8) as u64, part)?;
+        let shortest = if self.narrow { 4 } else { 8 };
+        let len = self.count(element.size().map_or(shortest, |size| size as u64), part)?;
         let start = self.position;
+        // What follows is written as in later versions.
+        let mut widened = Vec::new();
         if let Some(size) = element.size() {
             // No overflow: `count` compared the product with the file's size.
             let bytes = self.take(len * size as u64, part)?;
@@ -356,7 +368,13 @@ impl<'a> Cursor<'a, '_> {
                 return Err(Error::malformed(self.file, reason));
             }
             for _ in 0..len {
-                self.string(part)?;
+                let string = self.string(part)?;
+                if self.narrow {
+                    encode_string(string, &mut widened);
+                }
+            }
+            if self.narrow {
+                return Ok(Array { element, len, bytes: widened.into() });
             }
         }
         Ok(Array { element, len, bytes: self.bytes[start..self.position].into() })

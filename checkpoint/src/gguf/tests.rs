@@ -140,9 +140,33 @@ fn the_data_writer_keeps_to_the_plan() {
     assert!(writer.finish().is_err());
 }
 
+/// Version 1: lengths, counts and sizes in 32 bits, offsets in 64.
+#[test]
+fn the_first_version_is_read() {
+    let narrow = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let words = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<_>>();
+    let mut file = [&MAGIC[..], &words(&[1, 1, 2])].concat();
+    file.extend([narrow("general.name"), words(&[8]), narrow("first")].concat());
+    file.extend([narrow("tokens"), words(&[9, 8, 3]), narrow("a"), narrow(""), narrow("bc")].concat());
+    file.extend([narrow("w"), words(&[2, 3, 2, 0]), vec![0; 8]].concat());
+    file.resize(file.len().next_multiple_of(32), 0);
+    let data = file.len();
+    file.extend([7; 24]);
+    let gguf = parse(&file).unwrap();
+    assert_eq!((gguf.version, gguf.data_offset), (1, data as u64));
+    assert_eq!(gguf.get("general.name"), Some(&Value::String("first".into())));
+    let Some(Value::Array(tokens)) = gguf.get("tokens") else { panic!("an array") };
+    let expected = ["a", "", "bc"].map(|text| Value::String(text.into()));
+    assert_eq!(tokens.iter().collect::<Vec<_>>(), expected);
+    assert_eq!(gguf.tensors[0].shape, [2, 3]);
+    for len in 0..file.len() {
+        assert!(matches!(parse(&file[..len]), Err(Error::Truncated { .. })), "{len}");
+    }
+}
+
 #[test]
 fn rules_of_the_header() {
-    assert!(Raw::new(1, 0, 0).error().contains("version 1"));
+    assert!(Raw::new(4, 0, 0).error().contains("version 4"));
     assert!(Raw::new(3u32.swap_bytes(), 0, 0).error().contains("big-endian"));
     assert!(Raw::new(3, u64::MAX, 0).error().contains("cut short"));
     assert!(Raw::new(3, 0, 1 << 40).error().contains("cut short"));
