@@ -38,7 +38,8 @@ FORMATS = [
     Format("llama-cpp", "TQ1_0", ".llama.cpp-tq1_0.gguf", quantize="TQ1_0"),
     Format("llama-cpp", "TQ2_0", ".llama.cpp-tq2_0.gguf", quantize="TQ2_0"),
     # With more threads than one its llama-quantize corrupts I2_S.
-    Format("bitnet-cpp", "I2_S", ".bitnet.cpp-i2_s.gguf", quantize="I2_S", threads=("1",)),
+    # With its default batches of 512 it crashes on these models.
+    Format("bitnet-cpp", "I2_S", ".bitnet.cpp-i2_s.gguf", flags=("-ub", "128"), quantize="I2_S", threads=("1",)),
     Format("bitnet-cpp-tl2", "TL2", "-tl2.gguf"),
     Format("ik-llama", "IQ1_BN", ".ik_llama.cpp-iq1_bn.gguf", quantize="IQ1_BN"),
     Format("ik-llama", "IQ2_BN", ".ik_llama.cpp-iq2_bn.gguf", quantize="IQ2_BN"),

@@ -1,7 +1,6 @@
 """Runs the programs and reads their figures."""
 
 import argparse
-import functools
 import json
 import os
 import pathlib
@@ -96,27 +95,20 @@ def llama_bench_build(output: str) -> str:
     return f"{tests[0]['build_commit']} ({tests[0]['build_number']})" if tests else "unknown"
 
 
-@functools.cache
-def knows_depth(binary: pathlib.Path) -> bool:
-    return "--depth" in run([binary, "bench", "--help"])
-
-
 def ours(entry: Entry, model: pathlib.Path, threads: int) -> dict[str, float]:
-    """Tokens per second of `b158 bench`: the same two tests."""
-    bench = [entry.binary, "--json", "--threads", threads, "bench", model, "--runs", 1, *entry.flags]
-    rates = {}
-    for flags in [("--prefill", PROMPT, "--decode", 0), ("--prefill", 1, "--decode", DECODE)]:
-        rates |= b158_rates(json.loads(run([*bench, *flags])))
-    return rates
+    """Tokens per second of one run of `b158 bench`: the same two tests."""
+    command = [entry.binary, "--json", "--threads", threads, "bench", model, "--runs", 1]
+    command += ["--prefill", PROMPT, "--depth", 0, "--decode", DECODE, *entry.flags]
+    return b158_rates(json.loads(run(command)))
 
 
 def b158_rates(document: dict) -> dict[str, float]:
-    """The figures of `b158 bench --json`; a prompt of one token is no measure of prefill."""
-    rates = {}
-    if document["prefill_tokens"] > 1:
-        rates[f"prefill {document['prefill_tokens']}"] = document["prefill_per_second"]
-    if document["decode_tokens"] > 0:
-        rates[f"decode {document['decode_tokens']}"] = document["decode_per_second"]
+    """The figures of `b158 bench --json`: of decoding, those after nothing."""
+    measured = document["formats"][0]
+    rates = {f"prefill {p['tokens']}": p["tokens_per_second"] for p in measured["prefill"]}
+    for decode in measured["decode"]:
+        if decode["depth_tokens"] == 0:
+            rates[f"decode {decode['tokens']}"] = decode["tokens_per_second"]
     return rates
 
 
@@ -149,7 +141,8 @@ def memory(found: list[Entry], shape: str, options: argparse.Namespace) -> list[
         if entry.program != OURS or entry.kind != TERNARY:
             continue
         command = [entry.binary, "--json", "--threads", max(options.threads), "bench"]
-        command += [entry.model(shape, options.models), "--runs", 1, "--prefill", prompt, "--decode", decoded]
+        command += [entry.model(shape, options.models), "--runs", 1, "--prefill", PROMPT]
+        command += ["--depth", prompt, "--decode", decoded]
         _, peak, output = watched([*command, *entry.flags])
         weights, cache = b158_memory(json.loads(output))
         measured.append(
@@ -160,8 +153,11 @@ def memory(found: list[Entry], shape: str, options: argparse.Namespace) -> list[
 
 
 def b158_memory(document: dict) -> tuple[int, int]:
-    """Bytes of weights and of the key-value cache."""
-    return document["weight_bytes"], document["cache_bytes"]
+    """Bytes of weights and of the largest key-value cache."""
+    measured = document["formats"][0]
+    parts = ("ternary", "dense", "embedding", "head", "norm")
+    weights = sum(measured["memory"][f"{part}_bytes"] for part in parts)
+    return weights, max(decode["cache_bytes"] for decode in measured["decode"])
 
 
 def run(command: list) -> str:

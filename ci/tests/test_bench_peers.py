@@ -40,10 +40,18 @@ class Reading(unittest.TestCase):
         self.assertIn("no such model", str(raised.exception))
 
     def test_b158(self) -> None:
-        both = {"prefill_tokens": 512, "prefill_per_second": 9.0, "decode_tokens": 64, "decode_per_second": 3.0}
-        self.assertEqual(measure.b158_rates(both), {"prefill 512": 9.0, "decode 64": 3.0})
-        self.assertEqual(measure.b158_rates(both | {"decode_tokens": 0}), {"prefill 512": 9.0})
-        self.assertEqual(measure.b158_rates(both | {"prefill_tokens": 1}), {"decode 64": 3.0})
+        memory = {f"{part}_bytes": 2 for part in ("ternary", "dense", "embedding", "head", "norm", "mapped", "own")}
+        measured = {
+            "prefill": [{"tokens": 128, "tokens_per_second": 8.0}, {"tokens": 512, "tokens_per_second": 9.0}],
+            "decode": [
+                {"depth_tokens": 0, "tokens": 64, "tokens_per_second": 3.0, "cache_bytes": 5},
+                {"depth_tokens": 2048, "tokens": 64, "tokens_per_second": 2.0, "cache_bytes": 7},
+            ],
+            "memory": memory,
+        }
+        document = {"formats": [measured, {"prefill": [], "decode": []}]}
+        self.assertEqual(measure.b158_rates(document), {"prefill 128": 8.0, "prefill 512": 9.0, "decode 64": 3.0})
+        self.assertEqual(measure.b158_memory(document), (10, 7))
 
 
 class Ratios(unittest.TestCase):
@@ -102,12 +110,14 @@ B158 = """#!/bin/sh
 case "$*" in
   convert*) echo packed > "$4"; exit ;;
   *logits*) exit ;;
-  *"--decode 0"*) prompt=512 decode=0 ;;
-  *"--prefill 1984"*) prompt=1984 decode=64 ;;
-  *) prompt=1 decode=64 ;;
+  *"--depth 0"*) depth=0 ;;
+  *) depth=1984 ;;
 esac
-echo "{\\"prefill_tokens\\": $prompt, \\"prefill_per_second\\": 100.0, \\"decode_tokens\\": $decode,"
-echo "\\"decode_per_second\\": 12.0, \\"weight_bytes\\": 300000000, \\"cache_bytes\\": 100000000}"
+cat <<END
+{"formats": [{"prefill": [{"tokens": 512, "tokens_per_second": 100.0}],
+  "decode": [{"depth_tokens": $depth, "tokens": 64, "tokens_per_second": 12.0, "cache_bytes": 100000000}],
+  "memory": {"ternary_bytes": 300000000, "dense_bytes": 0, "embedding_bytes": 0, "head_bytes": 0, "norm_bytes": 0}}]}
+END
 """
 
 
