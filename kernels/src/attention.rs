@@ -157,15 +157,16 @@ impl<P: AsRef<KvPage>> Attend<'_, P> {
             let mut i = 0;
             while i < self.ends.len() {
                 let queries = if self.ends.len() - i >= Q { Q } else { 1 };
-                // Pages after a query's end hold nothing for it.
-                if self.ends[i..i + queries].iter().any(|&end| end > base) {
+                // What follows a query's end holds nothing for it.
+                let last = self.ends[i..i + queries].iter().copied().max().unwrap_or(0);
+                let blocks = last.saturating_sub(base).div_ceil(LANES).min(PAGE_VECTORS);
+                if blocks > 0 {
                     let q = &self.q[i * self.head_dim..(i + queries) * self.head_dim];
                     let scores = &mut self.scores[i * self.row..(i + queries) * self.row];
                     if queries == Q {
-                        score_page::<S, T, Q, V>(s, keys, scales, scale, q, scores, base);
+                        score_page::<S, T, Q, V>(s, keys, scales, scale, q, scores, base, blocks);
                     } else {
-                        // One query has registers for the whole page.
-                        score_page::<S, T, 1, PAGE_VECTORS>(s, keys, scales, scale, q, scores, base);
+                        score_page::<S, T, 1, V>(s, keys, scales, scale, q, scores, base, blocks);
                     }
                 }
                 i += queries;
@@ -219,46 +220,76 @@ impl<P: AsRef<KvPage>> Attend<'_, P> {
     }
 }
 
-/// Scores of `Q` queries `[Q, head_dim]` and a whole page, into `scores` `[Q, row]` from `base` on.
+/// Scores of `Q` queries `[Q, head_dim]` and the first `blocks` of 16 positions of a page, into `scores` `[Q, row]`
+/// from `base` on.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into one caller")]
 fn score_page<S: Simd, T: Element, const Q: usize, const V: usize>(
     s: S,
-    keys: &[[T; KvPage::POSITIONS]],
+    keys: &[[T; LANES]],
     scales: Option<&[f32; KvPage::POSITIONS]>,
     scale: S::V,
     q: &[f32],
     scores: &mut [f32],
     base: usize,
+    blocks: usize,
 ) {
-    let (dim, row) = (keys.len(), scores.len() / Q);
+    let dim = keys.len() / PAGE_VECTORS;
+    let mut first = 0;
+    while first < blocks {
+        if blocks - first >= V {
+            score_blocks::<S, T, Q, V>(s, &keys[first * dim..], scales, scale, q, scores, base, first);
+            first += V;
+        } else {
+            score_blocks::<S, T, Q, 1>(s, &keys[first * dim..], scales, scale, q, scores, base, first);
+            first += 1;
+        }
+    }
+}
+
+/// The part of [`score_page`] from block `first` on, `V` of them, whose keys are `keys`.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into one caller")]
+fn score_blocks<S: Simd, T: Element, const Q: usize, const V: usize>(
+    s: S,
+    keys: &[[T; LANES]],
+    scales: Option<&[f32; KvPage::POSITIONS]>,
+    scale: S::V,
+    q: &[f32],
+    scores: &mut [f32],
+    base: usize,
+    first: usize,
+) {
+    let (dim, row) = (q.len() / Q, scores.len() / Q);
     let mut queries = [q; Q];
     for (i, query) in queries.iter_mut().enumerate() {
         *query = &q[i * dim..(i + 1) * dim];
     }
-    for first in (0..PAGE_VECTORS).step_by(V) {
-        let mut sums = [[s.splat(0.0); V]; Q];
-        for (d, keys) in keys.iter().enumerate() {
-            let keys = keys.as_chunks::<LANES>().0;
-            let mut lanes = [s.splat(0.0); V];
+    let mut blocks = [keys; V];
+    for (v, block) in blocks.iter_mut().enumerate() {
+        *block = &keys[v * dim..(v + 1) * dim];
+    }
+    let mut sums = [[s.splat(0.0); V]; Q];
+    for d in 0..dim {
+        let mut lanes = [s.splat(0.0); V];
+        for v in 0..V {
+            lanes[v] = T::load(s, &blocks[v][d]);
+        }
+        for i in 0..Q {
+            let x = s.splat(queries[i][d]);
             for v in 0..V {
-                lanes[v] = T::load(s, &keys[first + v]);
-            }
-            for i in 0..Q {
-                let x = s.splat(queries[i][d]);
-                for v in 0..V {
-                    sums[i][v] = s.mul_add(x, lanes[v], sums[i][v]);
-                }
+                sums[i][v] = s.mul_add(x, lanes[v], sums[i][v]);
             }
         }
-        for (i, sums) in sums.iter().enumerate() {
-            let scores = scores[i * row + base..][..KvPage::POSITIONS].as_chunks_mut::<LANES>().0;
-            for (v, sum) in sums.iter().enumerate() {
-                let mut score = s.mul(*sum, scale);
-                if let Some(scales) = scales {
-                    score = s.mul(score, s.load(&scales.as_chunks::<LANES>().0[first + v]));
-                }
-                s.store(score, &mut scores[first + v]);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        let scores = scores[i * row + base..][..KvPage::POSITIONS].as_chunks_mut::<LANES>().0;
+        for (v, sum) in sums.iter().enumerate() {
+            let mut score = s.mul(*sum, scale);
+            if let Some(scales) = scales {
+                score = s.mul(score, s.load(&scales.as_chunks::<LANES>().0[first + v]));
             }
+            s.store(score, &mut scores[first + v]);
         }
     }
 }

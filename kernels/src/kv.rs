@@ -4,16 +4,18 @@
 //! ```text
 //!   a page: 64 positions of one layer
 //!
-//!   keys    [heads][head_dim][64 positions]        16 positions are 16 lanes: a score needs no sum of lanes
-//!   values  [heads][64 positions][head_dim]        16 elements are 16 lanes; rows padded to whole vectors
+//!   keys    [heads][4][head_dim][16 positions]     positions are lanes: a score needs no sum of lanes
+//!   values  [heads][64 positions][head_dim]        elements are lanes; rows padded to whole vectors
 //! ```
+//!
+//! Blocks of 16 positions keep what one token writes in neighbouring lines, and short sequences short.
 //!
 //! Pages are what sequences share: a page that is full never changes again.
 
 use std::{fmt, str::FromStr};
 
 use bytemuck::{Pod, Zeroable};
-use half::f16;
+use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::simd::{LANES, Lane};
 
@@ -71,31 +73,33 @@ struct Line([u8; 64]);
 pub(crate) trait Element: Lane + Pod {
     /// Whether a position's elements have a scale in common.
     const SCALED: bool;
-    /// `x` times `inverse`, the inverse of that scale.
-    fn encode(x: f32, inverse: f32) -> Self;
+    /// Each of `x` times `inverse`, the inverse of that scale.
+    fn encode(x: &[f32], inverse: f32, out: &mut [Self]);
 }
 
 impl Element for f32 {
     const SCALED: bool = false;
     #[inline(always)]
-    fn encode(x: f32, _: f32) -> Self {
-        x
+    fn encode(x: &[f32], _: f32, out: &mut [Self]) {
+        out.copy_from_slice(x);
     }
 }
 
 impl Element for f16 {
     const SCALED: bool = false;
     #[inline(always)]
-    fn encode(x: f32, _: f32) -> Self {
-        Self::from_f32(x)
+    fn encode(x: &[f32], _: f32, out: &mut [Self]) {
+        out.convert_from_f32_slice(x);
     }
 }
 
 impl Element for i8 {
     const SCALED: bool = true;
     #[inline(always)]
-    fn encode(x: f32, inverse: f32) -> Self {
-        (x * inverse).round_ties_even() as Self
+    fn encode(x: &[f32], inverse: f32, out: &mut [Self]) {
+        for (x, out) in x.iter().zip(out) {
+            *out = (x * inverse).round_ties_even() as Self;
+        }
     }
 }
 
@@ -183,21 +187,25 @@ impl KvPage {
                     inverses[i] = if scale >= f32::MIN_POSITIVE { 1.0 / scale } else { 0.0 };
                 }
             }
-            let cached = &mut cached_keys[head * dim * Self::POSITIONS..][..dim * Self::POSITIONS];
-            for (x, cached) in key.iter().zip(cached.as_chunks_mut::<{ Self::POSITIONS }>().0) {
-                cached[slot] = T::encode(*x, inverses[0]);
+            let block = head * Self::POSITIONS / LANES + slot / LANES;
+            let cached = &mut cached_keys[block * dim * LANES..][..dim * LANES];
+            let mut encoded = [T::ZERO; 64];
+            for (key, cached) in key.chunks(64).zip(cached.as_chunks_mut::<LANES>().0.chunks_mut(64)) {
+                T::encode(key, inverses[0], &mut encoded[..key.len()]);
+                for (x, cached) in encoded.iter().zip(cached) {
+                    cached[slot % LANES] = *x;
+                }
             }
             let cached = &mut cached_values[(head * Self::POSITIONS + slot) * padded..][..dim];
-            for (x, cached) in value.iter().zip(cached) {
-                *cached = T::encode(*x, inverses[1]);
-            }
+            T::encode(value, inverses[1], cached);
         }
     }
 
-    /// Keys of one head, `[head_dim][positions]`.
-    pub(crate) fn keys<T: Element>(&self, head: usize) -> &[[T; Self::POSITIONS]] {
+    /// Keys of one head, `[4][head_dim]` vectors of 16 positions.
+    pub(crate) fn keys<T: Element>(&self, head: usize) -> &[[T; LANES]] {
+        let vectors = Self::POSITIONS / LANES * self.head_dim;
         let keys: &[T] = bytemuck::cast_slice(&self.keys);
-        &keys.as_chunks().0[head * self.head_dim..][..self.head_dim]
+        &keys.as_chunks().0[head * vectors..][..vectors]
     }
 
     /// Values of one head, `[positions][head_dim / 16, rounded up]` vectors.
@@ -250,17 +258,18 @@ mod tests {
             for head in 0..heads {
                 for d in 0..dim {
                     let (key, value) = match kind {
-                        KvType::F32 => {
-                            (page.keys::<f32>(head)[d][17], page.values::<f32>(head)[17 * 2 + d / 16][d % 16])
-                        }
+                        KvType::F32 => (
+                            page.keys::<f32>(head)[dim + d][1],
+                            page.values::<f32>(head)[17 * 2 + d / 16][d % 16],
+                        ),
                         KvType::F16 => (
-                            page.keys::<f16>(head)[d][17].to_f32(),
+                            page.keys::<f16>(head)[dim + d][1].to_f32(),
                             page.values::<f16>(head)[17 * 2 + d / 16][d % 16].to_f32(),
                         ),
                         KvType::Q8 => {
                             let [ks, vs] = page.scales(head);
                             (
-                                f32::from(page.keys::<i8>(head)[d][17]) * ks[17],
+                                f32::from(page.keys::<i8>(head)[dim + d][1]) * ks[17],
                                 f32::from(page.values::<i8>(head)[17 * 2 + d / 16][d % 16]) * vs[17],
                             )
                         }

@@ -35,6 +35,7 @@
 //! # Ok::<(), b158_runner::Error>(())
 //! ```
 
+mod awake;
 pub mod bench;
 mod error;
 mod generate;

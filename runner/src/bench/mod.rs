@@ -45,6 +45,7 @@ pub use self::{
 };
 use crate::{
     Error, MemoryReport, Model, Session, argmax,
+    awake::awake,
     memory::{buffer_bytes, cache_bytes_read},
 };
 
@@ -235,14 +236,16 @@ fn measure_decode(model: &Model, depth: usize, tokens: usize, runs: usize) -> Re
     let (counters, before) = (Counters::open(), Instant::now());
     let (best, runs) = repeat(runs, || {
         session.truncate(depth);
-        let (start, mut next) = (Instant::now(), 0);
-        for _ in 0..tokens {
-            let token = Instant::now();
-            let logits = session.forward(&[next], 0)?;
-            next = argmax(logits.as_slice().expect("standard layout")) as u32;
-            latencies.push(token.elapsed().as_secs_f64());
-        }
-        Ok(start.elapsed().as_secs_f64())
+        awake(|| {
+            let (start, mut next) = (Instant::now(), 0);
+            for _ in 0..tokens {
+                let token = Instant::now();
+                let logits = session.forward(&[next], 0)?;
+                next = argmax(logits.as_slice().expect("standard layout")) as u32;
+                latencies.push(token.elapsed().as_secs_f64());
+            }
+            Ok(start.elapsed().as_secs_f64())
+        })
     })?;
     let joules = counters.and_then(|counters| counters.joules_since(before));
     latencies.sort_by(f64::total_cmp);
