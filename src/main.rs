@@ -53,8 +53,12 @@ fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitStatus> {
     // The flag goes before the variable; a variable that names no set of this machine is a mistake still.
     Isa::from_env().context("B158_ISA")?;
     let (command, isa) = (cli.command.unwrap_or_default(), cli.global.isa);
-    // On a thread of the pool, so that no product waits for two threads to wake each other.
-    rayon::scope(|_| execute(command, isa, printer))
+    match command {
+        // Its jobs have threads of their own, which wait for the pool's.
+        Command::Convert(_) => execute(command, isa, printer),
+        // On a thread of the pool, so that no product waits for two threads to wake each other.
+        _ => rayon::scope(|_| execute(command, isa, printer)),
+    }
 }
 
 fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<ExitStatus> {

@@ -38,8 +38,10 @@ fn one_digest_for_every_format_instruction_set_and_thread_count() {
     let folder = tempfile::TempDir::new().unwrap();
     let source = twin("tiny-b158-f16").to_str().unwrap().to_owned();
     let (tq1, tq2) = (packed(folder.path(), "tq1_0"), packed(folder.path(), "tq2_0"));
+    let others = ["q2_0", "i2_s", "i2_s-arm"].map(|format| packed(folder.path(), format));
     let reference = digest(folder.path(), &source, "scalar", "1");
     let mut runs = vec![(&tq1, "scalar", "2"), (&tq2, "scalar", "1"), (&source, "auto", "2")];
+    runs.extend(others.iter().map(|file| (file, "auto", "3")));
     for isa in b158_kernels::Isa::available().into_iter().skip(1) {
         runs.extend([(&tq1, isa.name(), "1"), (&tq2, isa.name(), "2"), (&source, isa.name(), "1")]);
     }

@@ -143,8 +143,7 @@ def memory(found: list[Entry], shape: str, options: argparse.Namespace) -> list[
         command = [entry.binary, "--json", "--threads", max(options.threads), "bench"]
         command += [entry.model(shape, options.models), "--runs", 1, "--prefill", PROMPT]
         command += ["--depth", prompt, "--decode", decoded]
-        _, peak, output = watched([*command, *entry.flags])
-        weights, cache = b158_memory(json.loads(output))
+        weights, cache, peak = b158_memory(json.loads(run([*command, *entry.flags])))
         measured.append(
             {"shape": shape, "context": prompt + decoded, "program": entry.program, "format": entry.label,
              "peak_bytes": peak, "weight_bytes": weights, "cache_bytes": cache}
@@ -152,33 +151,34 @@ def memory(found: list[Entry], shape: str, options: argparse.Namespace) -> list[
     return measured
 
 
-def b158_memory(document: dict) -> tuple[int, int]:
-    """Bytes of weights and of the largest key-value cache."""
+def b158_memory(document: dict) -> tuple[int, int, int]:
+    """Bytes of weights, of the largest key-value cache, and of the peak that the program saw before it read a buffer
+    of its own to measure the memory's bandwidth."""
     measured = document["formats"][0]
     parts = ("ternary", "dense", "embedding", "head", "norm")
     weights = sum(measured["memory"][f"{part}_bytes"] for part in parts)
-    return weights, max(decode["cache_bytes"] for decode in measured["decode"])
+    cache = max(decode["cache_bytes"] for decode in measured["decode"])
+    return weights, cache, measured["peak_resident_bytes"]
 
 
 def run(command: list) -> str:
-    return watched(command)[2]
+    return watched(command)[1]
 
 
-def watched(command: list) -> tuple[float, int, str]:
-    """Runs a command; returns its seconds, its peak resident bytes (VmHWM) and its standard output."""
+def watched(command: list) -> tuple[float, str]:
+    """Runs a command; returns its seconds and its standard output."""
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
         seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         if process.returncode != 0:
             tail = err.read().decode(errors="replace")[-1500:]
             raise Failure(f"{' '.join(words)}: exit {process.returncode}\n{tail}", "run this command by itself")
-        return seconds, usage.ru_maxrss * 1024, out.read().decode(errors="replace")
+        return seconds, out.read().decode(errors="replace")
 
 
 def warm(path: pathlib.Path) -> None:

@@ -48,10 +48,11 @@ class Reading(unittest.TestCase):
                 {"depth_tokens": 2048, "tokens": 64, "tokens_per_second": 2.0, "cache_bytes": 7},
             ],
             "memory": memory,
+            "peak_resident_bytes": 30,
         }
         document = {"formats": [measured, {"prefill": [], "decode": []}]}
         self.assertEqual(measure.b158_rates(document), {"prefill 128": 8.0, "prefill 512": 9.0, "decode 64": 3.0})
-        self.assertEqual(measure.b158_memory(document), (10, 7))
+        self.assertEqual(measure.b158_memory(document), (10, 7, 30))
 
 
 class Ratios(unittest.TestCase):
@@ -116,7 +117,8 @@ esac
 cat <<END
 {"formats": [{"prefill": [{"tokens": 512, "tokens_per_second": 100.0}],
   "decode": [{"depth_tokens": $depth, "tokens": 64, "tokens_per_second": 12.0, "cache_bytes": 100000000}],
-  "memory": {"ternary_bytes": 300000000, "dense_bytes": 0, "embedding_bytes": 0, "head_bytes": 0, "norm_bytes": 0}}]}
+  "memory": {"ternary_bytes": 300000000, "dense_bytes": 0, "embedding_bytes": 0, "head_bytes": 0, "norm_bytes": 0},
+  "peak_resident_bytes": 404000000}]}
 END
 """
 

@@ -10,7 +10,7 @@
 //!
 //! Blocks of 16 positions keep what one token writes in neighbouring lines, and short sequences short.
 //!
-//! Pages are what sequences share: a page that is full never changes again.
+//! Pages are what sequences share; one that is shared is copied before it is written to.
 
 use std::{fmt, str::FromStr};
 

@@ -34,11 +34,12 @@ pub(crate) fn awake<T>(f: impl FnOnce() -> T) -> T {
 /// Does what others hand out until `done`. A thread may pick this up while something else on its stack waits for
 /// others, so it returns after some microseconds and leaves the rest to a task of its own.
 fn look_for_work<'scope>(scope: &Scope<'scope>, done: &'scope AtomicBool, owner: usize) {
-    // The owner has better to do: it waits for a part of its own work.
-    if rayon::current_thread_index() == Some(owner) {
+    // The owner, which waits for a part of its own work, leaves this to the others at once.
+    let looks = if rayon::current_thread_index() == Some(owner) { 0 } else { LOOKS };
+    if done.load(Ordering::Acquire) {
         return;
     }
-    for _ in 0..LOOKS {
+    for _ in 0..looks {
         if done.load(Ordering::Acquire) {
             return;
         }

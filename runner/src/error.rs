@@ -35,7 +35,7 @@ pub enum Error {
     },
     /// An activation became NaN or infinite.
     #[error(
-        "{}: {place}: the activations of token {token} are not finite\nhint: the checkpoint is damaged, or its values overflow f32; download it again or use an earlier one",
+        "{}: {place}: the activations of token {token} are not finite\nhint: the checkpoint is damaged, or its values overflow f32 (a key-value cache in f16: 65504); download it again, use an earlier one, or --kv f32",
         file.display()
     )]
     NonFiniteActivation {

@@ -259,31 +259,30 @@ fn run(
 
     let start = Instant::now();
     let mut history = prompt.to_vec();
-    let reason = awake(|| {
-        loop {
-            if tokens.len() == options.max_tokens {
-                break Ok::<_, Error>(StopReason::MaxTokens);
-            }
-            let next = sampler.next(logits.as_slice().expect("standard layout"), &history);
-            if options.stop_tokens.contains(&next) {
-                break Ok(StopReason::StopToken);
-            }
-            tokens.push(next);
-            history.push(next);
-            if on_token(Some(next)).is_break() {
-                break Ok(StopReason::Caller);
-            }
-            if tokens.len() == options.max_tokens {
-                break Ok(StopReason::MaxTokens);
-            }
-            if session.len() == session.capacity() {
-                break Ok(StopReason::ContextFull);
-            }
-            logits = session.forward(&[next], 0)?;
-            held.push(next);
-            statistics.decode_steps += 1;
+    let reason = loop {
+        if tokens.len() == options.max_tokens {
+            break StopReason::MaxTokens;
         }
-    })?;
+        let next = sampler.next(logits.as_slice().expect("standard layout"), &history);
+        if options.stop_tokens.contains(&next) {
+            break StopReason::StopToken;
+        }
+        tokens.push(next);
+        history.push(next);
+        if on_token(Some(next)).is_break() {
+            break StopReason::Caller;
+        }
+        if tokens.len() == options.max_tokens {
+            break StopReason::MaxTokens;
+        }
+        if session.len() == session.capacity() {
+            break StopReason::ContextFull;
+        }
+        // Not while the caller looks at the token, which may take as long as it likes.
+        logits = awake(|| session.forward(&[next], 0))?;
+        held.push(next);
+        statistics.decode_steps += 1;
+    };
     statistics.new_tokens = tokens.len();
     statistics.decode_seconds = start.elapsed().as_secs_f64();
     Ok(Generation { tokens, reason, statistics })

@@ -165,11 +165,12 @@ impl Needed {
     /// Weights, a cache of the context that is asked for, and the buffers of a pass.
     pub fn new(config: &ModelConfig, weights: MemoryReport, options: &LoadOptions) -> Self {
         let context = options.context.unwrap_or_default();
+        let longest = options.context.unwrap_or(config.context_length);
         Self {
             weights,
             context,
             cache_bytes: cache_bytes(config, context, options.kv),
-            buffer_bytes: buffer_bytes(config, context.min(options.prefill_tile.get())),
+            buffer_bytes: buffer_bytes(config, longest.min(options.prefill_tile.get())),
         }
     }
 

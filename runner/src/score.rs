@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use b158_kernels::softmax;
+use b158_kernels::{kv::KvPage, softmax};
 
 use crate::{Error, Model, Part, Session, forward_batch};
 
@@ -78,8 +78,8 @@ pub fn score(model: &Model, context: &[u32], continuation: &[u32]) -> Result<Sco
 /// Common tokens below which computing them once is not worth a pass of its own.
 const WORTH_SHARING: usize = 8;
 
-/// Tokens of all sequences that are in memory at a time, unless a single one is longer.
-const BATCH_TOKENS: usize = 2048;
+/// Positions of the caches of all sequences that are in memory at a time, unless a single one is longer.
+const BATCH_POSITIONS: usize = 4096;
 
 /// Scores many continuations. Neighbours that begin alike (the choices of one question, say) share what they have
 /// in common, which is computed once; the bits are those of [`score`].
@@ -160,35 +160,33 @@ struct Group {
 /// Cuts the requests into groups, in order: those that have enough in common, or those that fit one pass.
 fn groups(requests: &[ScoreRequest<'_>]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut tokens = 0; // of the last group, shared ones once
     for (i, request) in requests.iter().enumerate() {
-        let own = request.inputs();
         if let Some(group) = groups.last_mut() {
-            let shared = common(&requests[group.range.start], request).min(group.shared);
-            let together = if shared >= WORTH_SHARING {
-                // What is no longer common is computed for each.
-                tokens + (group.shared - shared) * (group.range.len() - 1) + own - shared
-            } else if group.range.len() == 1 || group.shared == 0 {
-                tokens + own
-            } else {
-                usize::MAX
-            };
-            if together <= BATCH_TOKENS {
-                group.shared = if shared >= WORTH_SHARING { shared } else { 0 };
-                group.range.end = i + 1;
-                tokens = together;
+            let common = common(&requests[group.range.start], request).min(group.shared);
+            let shared = if common >= WORTH_SHARING { common } else { 0 };
+            // Those that share stay together: one that does not would make them compute the rest again.
+            let alike = shared > 0 || group.range.len() == 1 || group.shared == 0;
+            if alike && positions(&requests[group.range.start..=i], shared) <= BATCH_POSITIONS {
+                *group = Group { range: group.range.start..i + 1, shared };
                 continue;
             }
         }
         groups.push(Group { range: i..i + 1, shared: request.context.len() - 1 });
-        tokens = own;
     }
-    for group in &mut groups {
-        if group.range.len() == 1 {
-            group.shared = 0;
-        }
+    for group in groups.iter_mut().filter(|group| group.range.len() == 1) {
+        group.shared = 0;
     }
     groups
+}
+
+/// Positions of the pages that the sequences of a group take.
+fn positions(requests: &[ScoreRequest<'_>], shared: usize) -> usize {
+    // A sequence has the shared page that it writes to for itself.
+    let own = |request: &ScoreRequest<'_>| {
+        let first = shared / KvPage::POSITIONS * KvPage::POSITIONS;
+        (request.inputs() - first).next_multiple_of(KvPage::POSITIONS)
+    };
+    shared + requests.iter().map(own).sum::<usize>()
 }
 
 /// Tokens that two requests have in common before the first one that is scored after.
@@ -275,10 +273,12 @@ mod tests {
         // Those that share end where one comes that does not.
         let mixed = [choices[0], choices[1], request(&apart, &[1])];
         assert_eq!(groups(&mixed), [Group { range: 0..2, shared: 19 }, Group { range: 2..3, shared: 0 }]);
-        // Memory is bounded.
-        let long = vec![7; 1500];
-        let single = [request(&long, &[1]), request(&apart, &long)];
-        assert_eq!(groups(&single).len(), 2);
+        // Memory is bounded: each sequence has a page of its own, and may be long.
+        let (long, one) = (vec![7; 3000], [1]);
+        assert_eq!(groups(&[request(&long, &[1]), request(&apart, &long)]).len(), 2);
+        let many: Vec<_> = (0..1000).map(|_| request(&question, &one)).collect();
+        let longest = groups(&many).iter().map(|group| group.range.len()).max();
+        assert_eq!(longest, Some((BATCH_POSITIONS - 19) / KvPage::POSITIONS));
         assert!(groups(&[]).is_empty());
     }
 }

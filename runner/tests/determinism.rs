@@ -11,6 +11,7 @@ use std::{
 };
 
 use b158_checkpoint::Checkpoint;
+use b158_convert::{Options, convert};
 use b158_kernels::{Isa, kv::KvType};
 use b158_runner::{LoadOptions, Model, Part, ScoreRequest, Session, forward_batch, score, score_batch};
 use common::{load, oracle, prompts};
@@ -56,7 +57,7 @@ fn twin(name: &str) -> PathBuf {
 /// Seven sequences: of one token, around a page of the cache, and with beginnings in common.
 fn sequences() -> Vec<Vec<u32>> {
     let ids = |seed: u32, len: u32| (0..len).map(|i| 1 + (i * 37 + seed * i * i) % 400).collect::<Vec<u32>>();
-    [ids(1, 70), ids(2, 1), ids(3, 64), ids(1, 66), ids(4, 17), ids(1, 40), ids(5, 3)].into()
+    [ids(1, 66), ids(2, 1), ids(3, 9), ids(1, 17), ids(4, 5), ids(1, 4), ids(5, 3)].into()
 }
 
 /// Logits after each sequence's last two tokens, all sequences in one batch.
@@ -72,38 +73,65 @@ fn batch_bits(model: &Model, sequences: &[Vec<u32>]) -> Vec<Vec<u32>> {
     found
 }
 
+/// Threads, sequences in a batch, tokens of a pass.
+const SETTINGS: [(usize, usize, usize); 6] =
+    [(1, 1, 16), (1, 7, 512), (2, 1, 1), (2, 7, 16), (3, 7, 1), (3, 1, 512)];
+
+/// Compares settings with one sequence at a time on one thread, in the portable set.
+fn check(path: &Path, kv: KvType, settings: &[(usize, usize, usize)]) {
+    let sequences = sequences();
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let load = |isa, tile| {
+        let prefill_tile = NonZeroUsize::new(tile).unwrap();
+        Model::load(&checkpoint, LoadOptions { isa, kv, prefill_tile, ..LoadOptions::default() }).unwrap()
+    };
+    let reference: Vec<Vec<u32>> = with_threads(1, || {
+        let model = load(Isa::SCALAR, 512);
+        sequences.iter().flat_map(|ids| batch_bits(&model, std::slice::from_ref(ids))).collect()
+    });
+    for isa in Isa::available() {
+        for &(threads, batch, tile) in settings {
+            let found: Vec<Vec<u32>> = with_threads(threads, || {
+                let model = load(isa, tile);
+                sequences.chunks(batch).flat_map(|some| batch_bits(&model, some)).collect()
+            });
+            let path = path.display();
+            assert!(
+                found == reference,
+                "{path}: {isa}, {kv}, {threads} threads, {batch} a batch, tile {tile}"
+            );
+        }
+    }
+}
+
 #[test]
 fn batches_tiles_threads_and_instruction_sets_change_nothing() {
-    let sequences = sequences();
-    for (name, kv) in [
-        ("tiny-b158-f16", KvType::F32),
-        ("tiny-llama-f16", KvType::F32),
-        ("tiny-b158-f16", KvType::F16),
-        ("tiny-b158-f16", KvType::Q8),
-    ] {
-        let checkpoint = Checkpoint::open(&twin(name)).unwrap();
-        let load = |isa, tile| {
-            let prefill_tile = NonZeroUsize::new(tile).unwrap();
-            Model::load(&checkpoint, LoadOptions { isa, kv, prefill_tile, ..LoadOptions::default() }).unwrap()
-        };
-        // Alone, on one thread.
-        let reference: Vec<Vec<u32>> = with_threads(1, || {
-            let model = load(Isa::SCALAR, 512);
-            sequences.iter().flat_map(|ids| batch_bits(&model, std::slice::from_ref(ids))).collect()
-        });
+    check(&twin("tiny-b158-f16"), KvType::F32, &SETTINGS);
+    check(&twin("tiny-llama-f16"), KvType::F32, &SETTINGS[3..]);
+    check(&twin("tiny-b158-f16"), KvType::F16, &SETTINGS[1..2]);
+    check(&twin("tiny-b158-f16"), KvType::Q8, &SETTINGS[4..5]);
+}
+
+/// The same codes and scales, whatever they are packed in.
+#[test]
+fn packed_formats_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Checkpoint::open(&twin("tiny-b158-f16")).unwrap();
+    let ids = &sequences()[3];
+    let logits = |checkpoint: &Checkpoint, isa| {
+        let model = Model::load(checkpoint, LoadOptions { isa, ..LoadOptions::default() }).unwrap();
+        assert!(model.is_ternary());
+        bits(&model, ids, ids.len())
+    };
+    let reference = logits(&source, Isa::SCALAR);
+    for format in ["tq1_0", "tq2_0", "q2_0", "i2_s", "i2_s-arm", "hf"] {
+        let name = if format == "hf" { "hf".to_owned() } else { format!("{format}.gguf") };
+        let output = folder.path().join(name);
+        let options = Options::new(format.parse().unwrap(), Isa::best());
+        convert(&source, &output, &options, &|_, _| ()).unwrap();
+        let packed = Checkpoint::open(&output).unwrap();
         for isa in Isa::available() {
-            for (threads, batch, tile) in
-                [(1, 1, 16), (1, 7, 512), (2, 1, 1), (2, 7, 16), (3, 7, 1), (3, 1, 512)]
-            {
-                let found: Vec<Vec<u32>> = with_threads(threads, || {
-                    let model = load(isa, tile);
-                    sequences.chunks(batch).flat_map(|some| batch_bits(&model, some)).collect()
-                });
-                assert!(
-                    found == reference,
-                    "{name}: {isa}, {kv}, {threads} threads, {batch} a batch, tile {tile}"
-                );
-            }
+            assert!(logits(&packed, isa) == reference, "{format}, {isa}");
         }
     }
 }
@@ -153,7 +181,7 @@ fn forks_go_their_own_ways() {
     let own = session.forward(&ids[65..], 0).unwrap();
     assert_eq!(
         own.iter().map(|l| l.to_bits()).collect::<Vec<_>>(),
-        bits(&model, ids, 70)[65 * own.ncols()..]
+        bits(&model, ids, ids.len())[65 * own.ncols()..]
     );
     fork.truncate(65);
     assert_eq!(fork.forward(&[9, 8, 7], 2).unwrap(), other);

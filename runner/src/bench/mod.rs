@@ -66,7 +66,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// What the README's tables show.
+    /// A short and a long prompt, an empty and a long context.
     fn default() -> Self {
         Self { prefill: vec![128, 512], depths: vec![0, 2048], decode: 32, runs: 3 }
     }
@@ -81,7 +81,7 @@ impl Options {
 
     /// How many times [`run`] names a step.
     pub fn steps(&self) -> usize {
-        self.prefill.len() + self.depths.len() + 2
+        self.prefill.len() + if self.decode > 0 { self.depths.len() } else { 0 } + 2
     }
 }
 
@@ -169,7 +169,7 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
         step(&format!("prefill {tokens}"));
         prefill.push(measure_prefill(model, tokens, runs)?);
     }
-    let (mut decode, mut machine) = (Vec::new(), Machine::default());
+    let (mut decode, mut machine) = (Vec::new(), Machine { peak: None, is_own: true, bandwidth: 0.0 });
     for &depth in options.depths.iter().filter(|_| options.decode > 0) {
         step(&format!("decode at {depth}"));
         decode.push(measure_decode(model, depth, options.decode, runs)?);
@@ -178,7 +178,7 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
     let longest = options.prefill.iter().copied().max().unwrap_or(1);
     step("memory bandwidth");
     machine.look();
-    let Machine { peak, bandwidth } = machine;
+    let Machine { peak, bandwidth, .. } = machine;
     for decode in &mut decode {
         let bytes_per_second = decode.bytes_read_per_token as f64 * decode.tokens_per_second;
         decode.read_bandwidth_share = bytes_per_second / bandwidth;
@@ -198,18 +198,21 @@ pub fn run(model: &Model, options: &Options, mut step: impl FnMut(&str)) -> Resu
 
 /// What is looked at between the measurements: on a machine with other work to do, the best bandwidth of
 /// several moments is closer to what the memory can do.
-#[derive(Default)]
 struct Machine {
     peak: Option<u64>,
+    /// Whether the peak is still without the buffer that measuring the bandwidth takes.
+    is_own: bool,
     bandwidth: f64, // bytes each second
 }
 
 impl Machine {
     fn look(&mut self) {
         // Before the buffer that is read, which shall not count.
-        self.peak = self.peak.max(peak_resident());
+        if self.is_own {
+            self.peak = self.peak.max(peak_resident());
+        }
         self.bandwidth = self.bandwidth.max(read_bandwidth());
-        reset_peak();
+        self.is_own &= reset_peak();
     }
 }
 

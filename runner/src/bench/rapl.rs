@@ -44,7 +44,14 @@ impl Counters {
             number.is_some_and(|n| n.parse::<u32>().is_ok())
         };
         let entries = fs::read_dir(powercap).ok()?.filter_map(Result::ok);
-        let folders = entries.filter(|e| e.file_name().to_str().is_some_and(is_package)).map(|e| e.path());
+        // Next to packages there may be the whole platform (`psys`), which contains them.
+        let named = |folder: &PathBuf| {
+            fs::read_to_string(folder.join("name")).is_ok_and(|name| name.starts_with("package"))
+        };
+        let folders = entries
+            .filter(|e| e.file_name().to_str().is_some_and(is_package))
+            .map(|e| e.path())
+            .filter(named);
         let packages: Vec<_> = folders
             .map(|folder| Some(Package { start: number(&folder, "energy_uj")?, folder }))
             .collect::<Option<_>>()?;
@@ -85,9 +92,13 @@ mod tests {
             fs::write(folder.join(file), value).unwrap();
         };
         assert!(Counters::open_in(powercap.path()).is_none());
-        for (domain, energy) in
-            [("intel-rapl:0", "1000\n"), ("intel-rapl:1", "9000\n"), ("intel-rapl:0:0", "5\n")]
-        {
+        for (domain, name, energy) in [
+            ("intel-rapl:0", "package-0\n", "1000\n"),
+            ("intel-rapl:1", "package-1\n", "9000\n"),
+            ("intel-rapl:2", "psys\n", "7\n"),
+            ("intel-rapl:0:0", "core\n", "5\n"),
+        ] {
+            write(domain, "name", name);
             write(domain, "energy_uj", energy);
             write(domain, "max_energy_range_uj", "10000\n");
         }

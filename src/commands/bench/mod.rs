@@ -106,7 +106,7 @@ fn of_model(args: &BenchArgs, path: &Path, isa: Isa) -> Result<Measured> {
     let checkpoint = Checkpoint::open(path)?;
     let limit = checkpoint.config().context_length;
     let (options, left_out) = options(args, limit);
-    let model = Model::load(&checkpoint, load_options(args, isa, &options, limit)?)?;
+    let model = Model::load(&checkpoint, load_options(args, isa, &options)?)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let format = if model.is_ternary() { "ternary" } else { "full precision" };
     Ok(Measured {
@@ -129,7 +129,7 @@ fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
         BenchFormat::F16 => &[SyntheticFormat::F16],
         BenchFormat::Both => &[SyntheticFormat::Ternary, SyntheticFormat::F16],
     };
-    let load = load_options(args, isa, &options, Shape::CONTEXT)?;
+    let load = load_options(args, isa, &options)?;
     let mut columns = Vec::new();
     for &format in formats {
         bench::reset_peak();
@@ -167,8 +167,8 @@ fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
 }
 
 /// A context as long as the measurements need it.
-fn load_options(args: &BenchArgs, isa: Isa, options: &Options, limit: usize) -> Result<LoadOptions> {
-    let context = Some(options.longest().clamp(1, limit));
+fn load_options(args: &BenchArgs, isa: Isa, options: &Options) -> Result<LoadOptions> {
+    let context = Some(options.longest().max(1));
     Ok(LoadOptions { isa, context, kv: args.kv, memory: memory_limit()?, ..LoadOptions::default() })
 }
 
