@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use b158_kernels::Isa;
 use common::{b158, copy_of, replace, transcript, twin};
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -61,8 +62,10 @@ fn a_seed_gives_one_text_everywhere() {
     };
     let expected = sampled("scalar", "1");
     assert_eq!(expected.as_array().unwrap().len(), 30);
-    for threads in ["1", "2", "3"] {
-        assert_eq!(sampled("auto", threads), expected);
+    for isa in Isa::available() {
+        for threads in ["1", "2", "3"] {
+            assert_eq!(sampled(isa.name(), threads), expected, "{}, {threads} threads", isa.name());
+        }
     }
 }
 

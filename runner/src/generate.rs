@@ -53,8 +53,10 @@ pub struct Generation {
 pub struct Statistics {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// How many of them the session held already; the others were run.
+    /// How many of them the session held already.
     pub reused_tokens: usize,
+    /// How many of them were run: the others, unless the caller broke off before.
+    pub run_tokens: usize,
     /// Seconds for the prompt, up to its logits.
     pub prompt_seconds: f64,
     /// New tokens.
@@ -68,7 +70,7 @@ pub struct Statistics {
 impl Statistics {
     /// Prompt tokens run per second.
     pub fn prompt_rate(&self) -> f64 {
-        rate(self.prompt_tokens - self.reused_tokens, self.prompt_seconds)
+        rate(self.run_tokens, self.prompt_seconds)
     }
 
     /// Passes of one token per second.
@@ -91,6 +93,9 @@ pub struct TextGeneration {
 }
 
 /// Continues `prompt` in `session`, after what it holds; `on_token` sees each token as it comes and may break.
+///
+/// The repetition penalty knows `prompt` and what follows, and not what the session held before: a session does
+/// not keep its tokens. [`TextSession`] passes the whole text as the prompt, so there it knows all.
 ///
 /// # Errors
 /// Sampling options outside their range, and what [`Session::forward`] refuses.
@@ -248,6 +253,7 @@ fn run(
     for tile in before.chunks(PROMPT_TILE) {
         session.forward(tile, tile.len())?;
         held.extend_from_slice(tile);
+        statistics.run_tokens += tile.len();
         if on_token(None).is_break() {
             statistics.prompt_seconds = start.elapsed().as_secs_f64();
             return Ok(Generation { tokens, reason: StopReason::Caller, statistics });
@@ -255,6 +261,7 @@ fn run(
     }
     let mut logits = session.forward(tile, tile.len().saturating_sub(1))?;
     held.extend_from_slice(tile);
+    statistics.run_tokens += tile.len();
     statistics.prompt_seconds = start.elapsed().as_secs_f64();
 
     let start = Instant::now();

@@ -1,11 +1,16 @@
 //! Choosing the next token.
 
+use std::{cmp::Ordering, ops::RangeInclusive};
+
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 
 use crate::{Error, score::argmax};
+
+/// Repetition penalties. Useful ones are close to 1; extreme ones would make logits infinite.
+const PENALTIES: RangeInclusive<f64> = 1e-3..=1e3;
 
 /// How to choose the next token. The default is greedy.
 ///
@@ -15,7 +20,8 @@ use crate::{Error, score::argmax};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Makes tokens of the last `repeat_last_n` less likely: their logits are divided by it where they are
-    /// positive, and multiplied where they are negative. 1 changes nothing; applies to greedy choice too.
+    /// positive, and multiplied where they are negative. 1 changes nothing; from 0.001 to 1000. Applies
+    /// to greedy choice too.
     pub repeat_penalty: f64,
     /// How many of the last tokens, prompt included, count as repeated.
     pub repeat_last_n: usize,
@@ -62,7 +68,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn before(&self, other: &Self) -> std::cmp::Ordering {
+    fn before(&self, other: &Self) -> Ordering {
         other.logit.total_cmp(&self.logit).then(self.id.cmp(&other.id))
     }
 }
@@ -72,7 +78,7 @@ impl Sampler {
     ///
     /// # Errors
     /// A temperature that is negative or not finite, a `top_p` outside (0, 1], a `min_p` outside [0, 1], or a
-    /// `repeat_penalty` that is not positive.
+    /// `repeat_penalty` outside [0.001, 1000].
     pub fn new(options: Sampling) -> Result<Self, Error> {
         let error = |option, value, valid| Err(Error::Sampling { option, value, valid });
         let Sampling { temperature, top_p, min_p, repeat_penalty, .. } = options;
@@ -85,8 +91,8 @@ impl Sampler {
         if !(0.0..=1.0).contains(&min_p) {
             return error("min-p", min_p, "min-p is between 0 and 1");
         }
-        if !(repeat_penalty > 0.0 && repeat_penalty.is_finite()) {
-            let valid = "the repetition penalty is a positive number; 1 changes nothing";
+        if !PENALTIES.contains(&repeat_penalty) {
+            let valid = "the repetition penalty is between 0.001 and 1000; 1 changes nothing";
             return error("repeat-penalty", repeat_penalty, valid);
         }
         let rng = ChaCha8Rng::seed_from_u64(options.seed);
@@ -134,7 +140,10 @@ impl Sampler {
             all.sort_unstable_by_key(|c| c.id);
         }
         let best = all.iter().map(|c| c.logit).fold(f64::NEG_INFINITY, f64::max);
-        let weight = |c: &Candidate| libm::exp((c.logit - best) / temperature);
+        // The best has the weight 1, and so has an infinite one, whose difference from itself is no number.
+        let weight = |c: &Candidate| {
+            if c.logit == best { 1.0 } else { libm::exp((c.logit - best) / temperature) }
+        };
         let sum = |candidates: &[Candidate]| candidates.iter().map(weight).sum::<f64>();
         if top_p < 1.0 {
             let wanted = top_p * sum(all);
@@ -147,8 +156,9 @@ impl Sampler {
             all.sort_unstable_by_key(|c| c.id);
         }
         if min_p > 0.0 {
-            // The best has the weight 1, whatever the weights add up to.
-            all.retain(|c| weight(c) >= min_p);
+            // Relative to the best, whatever the weights add up to. What does not compare stays: a choice among
+            // logits that are no numbers is a bad one, but there is one.
+            all.retain(|c| weight(c).partial_cmp(&min_p) != Some(Ordering::Less));
         }
         let mut left = uniform * sum(all);
         let drawn = sort_until(all, |c| {

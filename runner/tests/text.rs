@@ -1,6 +1,6 @@
 //! Text sessions on a committed model: reuse, stop strings and ends change nothing about the tokens.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{fs, ops::ControlFlow, path::Path};
 
 use b158_checkpoint::{Checkpoint, Tokenizer};
 use b158_runner::{
@@ -107,6 +107,32 @@ fn every_end_has_its_reason() {
         if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!(broken.unwrap().reason, StopReason::Caller);
+}
+
+/// The rate of a prompt that was broken off is that of the tokens that were run.
+#[test]
+fn a_prompt_can_be_broken_off() {
+    let twin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/twins/tiny-b158-f16");
+    // A copy with a context in which a prompt has several tiles.
+    let folder = tempfile::TempDir::new().unwrap();
+    fs::copy(twin.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let config = fs::read_to_string(twin.join("config.json")).unwrap();
+    let long = config.replace("\"max_position_embeddings\": 256", "\"max_position_embeddings\": 4096");
+    fs::write(folder.path().join("config.json"), long).unwrap();
+    let checkpoint = Checkpoint::open(folder.path()).unwrap();
+    let model = Model::load(&checkpoint, LoadOptions::default()).unwrap();
+
+    let prompt = [7; 1500];
+    let mut talk = session(&model, 1600);
+    let broken = talk.generate(&prompt, &options(4), |_| ControlFlow::Break(())).unwrap();
+    assert_eq!((broken.reason, broken.tokens.len()), (StopReason::Caller, 0));
+    let statistics = broken.statistics;
+    let run = talk.tokens().len();
+    assert_eq!((statistics.prompt_tokens, statistics.run_tokens), (1500, run));
+    assert!(run < 1500);
+    assert_eq!(statistics.prompt_rate(), run as f64 / statistics.prompt_seconds);
+    let whole = talk.generate(&prompt, &options(1), go).unwrap().statistics;
+    assert_eq!((whole.reused_tokens, whole.run_tokens), (run, 1500 - run));
 }
 
 #[test]

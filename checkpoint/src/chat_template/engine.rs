@@ -208,6 +208,8 @@ fn environment(meter: &Meter, options: &ChatOptions<'_>, fuel: u64) -> Environme
     });
     let m = meter.clone();
     env.add_function(rewrite::METER, move |value: Value| m.read(value));
+    let m = meter.clone();
+    env.add_function(rewrite::STEPS, move |value: Value| m.steps(value));
     env.add_function(rewrite::CONCAT, |a: Value, b: Value| {
         Ok::<_, Error>(python::text(&a)? + &python::text(&b)?)
     });

@@ -44,6 +44,24 @@ impl Meter {
         Ok(value)
     }
 
+    /// Charges for the way to the end of a value: the bytes of a text, the items of an iterable, which becomes
+    /// a list. Lists and maps are free; the engine finds their items and their length at once.
+    pub(super) fn steps(&self, value: Value) -> Result<Value, Error> {
+        match value.kind() {
+            ValueKind::String | ValueKind::Bytes => self.spend(bytes(&value))?,
+            ValueKind::Iterable => {
+                let mut items = Vec::new();
+                for item in value.try_iter()? {
+                    self.spend(NODE)?;
+                    items.push(item);
+                }
+                return Ok(Value::from(items));
+            }
+            _ => {}
+        }
+        Ok(value)
+    }
+
     /// Two factors and a product, charged before it exists.
     pub(super) fn spend_product(&self, a: usize, b: usize) -> Result<(), Error> {
         self.spend(u64::try_from(a).unwrap_or(u64::MAX).saturating_mul(u64::try_from(b).unwrap_or(u64::MAX)))
@@ -55,10 +73,7 @@ impl Meter {
         }
         self.spend(NODE)?;
         match value.kind() {
-            ValueKind::String | ValueKind::Bytes => {
-                let bytes = value.as_str().map(str::len).or_else(|| value.as_bytes().map(<[u8]>::len));
-                self.spend(bytes.unwrap_or_default() as u64)
-            }
+            ValueKind::String | ValueKind::Bytes => self.spend(bytes(value)),
             ValueKind::Seq | ValueKind::Iterable => {
                 for item in value.try_iter()? {
                     self.walk(&item, depth + 1)?;
@@ -75,6 +90,12 @@ impl Meter {
             _ => Ok(()),
         }
     }
+}
+
+/// The length of a text.
+fn bytes(value: &Value) -> u64 {
+    let len = value.as_str().map(str::len).or_else(|| value.as_bytes().map(<[u8]>::len));
+    len.unwrap_or_default() as u64
 }
 
 pub(super) const TOO_MUCH: &str = "it builds more text than any prompt holds";

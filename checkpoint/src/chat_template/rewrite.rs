@@ -1,5 +1,5 @@
 //! Puts a meter into a template: wherever the engine would read a whole value, the value goes through
-//! [`METER`] first.
+//! [`METER`] first, and where it would only step through one, through [`STEPS`].
 //!
 //! ```text
 //! a ~ b            ->  CONCAT(METER(a), METER(b))
@@ -8,6 +8,10 @@
 //! a | f(b)         ->  METER(a) | f(METER(b))
 //! a.m(b)           ->  METER(a).m(METER(b))
 //! [a, b]           ->  METER([a, b])
+//! a[b]             ->  STEPS(a)[METER(b)]
+//! a[b:c]           ->  STEPS(METER(a)[b:c])
+//! a | length       ->  STEPS(a) | length
+//! for x in a       ->  for x in STEPS(a)
 //! text             ->  {{ METER("text") }}
 //! ```
 //!
@@ -22,22 +26,29 @@ use minijinja::{
 
 /// The function that charges for its argument and returns it. No identifier of a template can be spelt so.
 pub(super) const METER: &str = "(meter)";
+/// The function that charges for the way to the end of its argument, and returns it: a text is walked by its
+/// characters, an iterable item by item.
+pub(super) const STEPS: &str = "(steps)";
 /// `a ~ b`, as Python spells values.
 pub(super) const CONCAT: &str = "(~)";
 /// `a * b`.
 pub(super) const MULTIPLY: &str = "(*)";
 
-/// Filters and tests that look at no more than a value's kind or length, or hand it on as it is. To charge
-/// for them would make `loop.index == messages | length` quadratic.
-const CHEAP_FILTERS: [&str; 6] = ["count", "d", "default", "first", "last", "length"];
-const CHEAP_TESTS: [&str; 15] = [
+/// Constants up to this length are not charged: names of roles, fields and tokens.
+const SHORT: usize = 64;
+
+/// Filters and tests that look at no more than a value's kind or its start, or hand it on as it is.
+const CHEAP_FILTERS: [&str; 3] = ["d", "default", "first"];
+/// These look at a value's length or its end. To charge for what is in it would make
+/// `loop.index == messages | length` quadratic.
+const STEPPING_FILTERS: [&str; 3] = ["count", "last", "length"];
+const CHEAP_TESTS: [&str; 14] = [
     "boolean",
     "defined",
     "even",
     "false",
     "float",
     "integer",
-    "iterable",
     "mapping",
     "none",
     "number",
@@ -47,6 +58,8 @@ const CHEAP_TESTS: [&str; 15] = [
     "true",
     "undefined",
 ];
+/// To know that it can, the engine starts to iterate.
+const STEPPING_TESTS: [&str; 1] = ["iterable"];
 
 type Spanned<T> = ast::Spanned<T>;
 
@@ -61,13 +74,22 @@ fn call<'a>(name: &'static str, args: Vec<ast::Expr<'a>>, span: Span) -> ast::Ex
     ast::Expr::Call(Spanned::new(ast::Call { expr: function, args }, span))
 }
 
-/// An expression whose value is read as a whole. Constants are as long as the template at most.
+/// An expression whose value is read as a whole.
 fn read<'a>(e: &ast::Expr<'a>) -> ast::Expr<'a> {
+    charged(METER, e)
+}
+
+/// An expression whose value is stepped through.
+fn stepped<'a>(e: &ast::Expr<'a>) -> ast::Expr<'a> {
+    charged(STEPS, e)
+}
+
+fn charged<'a>(function: &'static str, e: &ast::Expr<'a>) -> ast::Expr<'a> {
     match e {
-        ast::Expr::Const(_) => expression(e),
+        ast::Expr::Const(c) if c.value.as_str().is_none_or(|text| text.len() <= SHORT) => expression(e),
         // The loop object is the engine's own; to look at it is to advance it.
         ast::Expr::Var(var) if var.id == "loop" => expression(e),
-        _ => call(METER, vec![expression(e)], e.span()),
+        _ => call(function, vec![expression(e)], e.span()),
     }
 }
 
@@ -79,7 +101,9 @@ fn expression<'a>(e: &ast::Expr<'a>) -> ast::Expr<'a> {
         ast::Expr::Slice(s) => {
             let part = |e: &Option<ast::Expr<'a>>| e.as_ref().map(expression);
             let (start, stop, step) = (part(&s.start), part(&s.stop), part(&s.step));
-            ast::Expr::Slice(Spanned::new(ast::Slice { expr: read(&s.expr), start, stop, step }, span))
+            let slice = ast::Slice { expr: read(&s.expr), start, stop, step };
+            // The engine would compute a slice anew whenever it looks at it, be it for its length.
+            call(STEPS, vec![ast::Expr::Slice(Spanned::new(slice, span))], span)
         }
         ast::Expr::UnaryOp(u) => {
             let not = matches!(u.op, ast::UnaryOpKind::Not);
@@ -100,21 +124,20 @@ fn expression<'a>(e: &ast::Expr<'a>) -> ast::Expr<'a> {
             span,
         )),
         ast::Expr::Filter(f) => {
-            let input = if CHEAP_FILTERS.contains(&f.name) { expression } else { read };
-            let filter =
-                ast::Filter { name: f.name, expr: f.expr.as_ref().map(input), args: arguments(&f.args) };
+            let expr = f.expr.as_ref().map(|e| input(e, f.name, &CHEAP_FILTERS, &STEPPING_FILTERS));
+            let filter = ast::Filter { name: f.name, expr, args: arguments(&f.args) };
             ast::Expr::Filter(Spanned::new(filter, span))
         }
         ast::Expr::Test(t) => {
-            let input = if CHEAP_TESTS.contains(&t.name) { expression } else { read };
-            let test = ast::Test { name: t.name, expr: input(&t.expr), args: arguments(&t.args) };
+            let expr = input(&t.expr, t.name, &CHEAP_TESTS, &STEPPING_TESTS);
+            let test = ast::Test { name: t.name, expr, args: arguments(&t.args) };
             ast::Expr::Test(Spanned::new(test, span))
         }
         ast::Expr::GetAttr(a) => {
             ast::Expr::GetAttr(Spanned::new(ast::GetAttr { expr: expression(&a.expr), name: a.name }, span))
         }
         ast::Expr::GetItem(i) => {
-            let item = ast::GetItem { expr: expression(&i.expr), subscript_expr: read(&i.subscript_expr) };
+            let item = ast::GetItem { expr: stepped(&i.expr), subscript_expr: read(&i.subscript_expr) };
             ast::Expr::GetItem(Spanned::new(item, span))
         }
         ast::Expr::Call(c) => ast::Expr::Call(Spanned::new(called(c), span)),
@@ -128,6 +151,15 @@ fn expression<'a>(e: &ast::Expr<'a>) -> ast::Expr<'a> {
             let keys = m.keys.iter().map(read).collect();
             literal(ast::Expr::Map(Spanned::new(ast::Map { keys, values: all(&m.values) }, span)))
         }
+    }
+}
+
+/// How a filter or test takes its input.
+fn input<'a>(e: &ast::Expr<'a>, name: &str, cheap: &[&str], stepping: &[&str]) -> ast::Expr<'a> {
+    match () {
+        () if cheap.contains(&name) => expression(e),
+        () if stepping.contains(&name) => stepped(e),
+        () => read(e),
     }
 }
 
@@ -230,7 +262,7 @@ fn statement<'a>(s: &ast::Stmt<'a>) -> ast::Stmt<'a> {
         ast::Stmt::ForLoop(f) => ast::Stmt::ForLoop(Spanned::new(
             ast::ForLoop {
                 target: target(&f.target),
-                iter: expression(&f.iter),
+                iter: stepped(&f.iter),
                 filter_expr: f.filter_expr.as_ref().map(expression),
                 recursive: f.recursive,
                 body: body(&f.body),

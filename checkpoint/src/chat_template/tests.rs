@@ -197,6 +197,10 @@ fn hostile_templates_end_quickly() {
     let nested = |open: &str, close: &str, n| format!("{}1{}", open.repeat(n), close.repeat(n));
     let ns = "{% set ns = namespace(x='xxxxxxxx', l=[]) %}";
     let all = "{% for i in range(99999) %}";
+    let again = |what: &str| format!("{all}{{% if {what} %}}{{% endif %}}{{% endfor %}}");
+    let text = "{% set s = 'x' * 8000000 %}";
+    let range = "{% set r = range(100000) %}";
+    let list = "{% set r = range(100000) | list %}";
     for (name, source) in [
         (
             "endless loops",
@@ -301,6 +305,24 @@ fn hostile_templates_end_quickly() {
             "copies of slices",
             format!("{{% set x = 'x' * 1000000 %}}{ns}{all}{{% set ns.l = ns.l + [x[1:]] %}}{{% endfor %}}"),
         ),
+        ("the end of a text", text.to_owned() + &again("s[7999999]")),
+        ("the end of a text, backwards", text.to_owned() + &again("s[-1]")),
+        ("the last of a text", text.to_owned() + &again("s | last")),
+        ("the length of a text", text.to_owned() + &again("s | length")),
+        ("the count of a text", text.to_owned() + &again("s | count")),
+        ("pieces of a text", text.to_owned() + &again("s[7999998:]")),
+        ("whether a text can be iterated", text.to_owned() + &again("s is iterable")),
+        (
+            "loops over a text",
+            format!("{text}{all}{{% for c in s %}}{{% break %}}{{% endfor %}}{{% endfor %}}"),
+        ),
+        ("the end of a constant", again(&format!("'{}'[199999]", "x".repeat(200_000)))),
+        ("the length of a constant", again(&format!("'{}' | length", "x".repeat(200_000)))),
+        ("the end of a range", range.to_owned() + &again("r[99999]")),
+        ("the last of a range", range.to_owned() + &again("r | last")),
+        ("pieces of a range", range.to_owned() + &again("r[99999:]")),
+        ("pieces of a list", list.to_owned() + &again("r[99999:]")),
+        ("a list backwards", format!("{list}{{% set r = r[::-1] %}}{}{{{{ 'x' * 99999999 }}}}", again("r"))),
         ("a long sum", long("~a", 60_000)),
         ("a long path", long(".a", 60_000)),
         ("many subscripts", long("[0]", 60_000)),

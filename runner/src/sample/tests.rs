@@ -71,9 +71,27 @@ fn options_outside_their_range_are_errors() {
         Sampling { min_p: -0.1, ..default() },
         Sampling { min_p: f64::NAN, ..default() },
         Sampling { repeat_penalty: 0.0, ..default() },
+        Sampling { repeat_penalty: 1e-310, ..default() },
+        Sampling { repeat_penalty: 1e308, ..default() },
         Sampling { repeat_penalty: f64::INFINITY, ..default() },
+        Sampling { repeat_penalty: f64::NAN, ..default() },
     ] {
         assert!(Sampler::new(options).is_err(), "{options:?}");
+    }
+}
+
+/// A choice is made of any logits, with the most extreme options.
+#[test]
+fn some_token_always_remains() {
+    let extreme = [f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0, 1.0];
+    for (a, b) in extreme.into_iter().flat_map(|a| extreme.map(|b| (a, b))) {
+        for (repeat_penalty, temperature) in [(1e-3, 1e-310), (1e-3, 1.0), (1e3, 1.0), (1e3, 1e300)] {
+            for (top_k, top_p, min_p) in [(0, 1.0, 0.1), (0, 1.0, 1.0), (0, 1e-300, 0.0), (1, 0.5, 1.0)] {
+                let filters = Sampling { top_k, top_p, min_p, ..Sampling::default() };
+                let mut sampler = Sampler::new(Sampling { repeat_penalty, temperature, ..filters }).unwrap();
+                assert!(sampler.next(&[a, b], &[0, 1]) < 2, "{a} {b}");
+            }
+        }
     }
 }
 
