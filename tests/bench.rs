@@ -25,7 +25,7 @@ fn document(command: &mut assert_cmd::Command) -> Value {
 fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
-            map.iter().for_each(|(key, value)| paths(value, &format!("{path}.{key}"), found))
+            map.iter().for_each(|(key, value)| paths(value, &format!("{path}.{key}"), found));
         }
         Value::Array(list) => list.iter().for_each(|value| paths(value, &format!("{path}[]"), found)),
         _ => {

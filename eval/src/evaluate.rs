@@ -155,9 +155,11 @@ fn score(
         .map(|r| ScoreRequest { context: r.visible_context(max_length), continuation: &r.cont_ids })
         .collect();
     let mut scores = model.score_batch(&batch)?.into_iter();
-    let of = |request: &Request| match request.cont_ids.is_empty() {
-        true => (0.0, true),
-        false => scores.next().map(|score| (score.sum(), score.greedy)).expect("a score for each request"),
+    let of = |request: &Request| {
+        if request.cont_ids.is_empty() {
+            return (0.0, true);
+        }
+        scores.next().map(|score| (score.sum(), score.greedy)).expect("a score for each request")
     };
     Ok(requests.iter().map(of).collect())
 }

@@ -77,20 +77,19 @@ impl Int8Rows {
         self.scales.clear();
         self.scales.resize(rows, 0.0);
         let rows_of_task = if x.len() < WORTH_THREADS { rows.max(1) } else { (TASK_ELEMENTS / cols).max(1) };
-        let parts = x
-            .par_chunks(rows_of_task * cols)
-            .zip(self.chunks.par_chunks_mut(rows_of_task * cols.div_ceil(CHUNK_COLS)))
-            .zip(self.scales.par_chunks_mut(rows_of_task))
-            .enumerate();
-        let quantize = |(i, ((x, chunks), scales)): (usize, ((&[f32], &mut [Chunk]), &mut [f32]))| {
-            let first = |e: NonFinite| NonFinite { row: i * rows_of_task + e.row, ..e };
-            isa.run(Quantize { x, cols, chunks, scales }).map_err(first)
+        let quantize = |first: usize, x: &[f32], chunks: &mut [Chunk], scales: &mut [f32]| {
+            let row = |e: NonFinite| NonFinite { row: first + e.row, ..e };
+            isa.run(Quantize { x, cols, chunks, scales }).map_err(row)
         };
-        let first = |a: Result<(), NonFinite>, b| if a.is_err() { a } else { b };
         let result = if rows <= rows_of_task {
-            quantize((0, ((x, &mut self.chunks), &mut self.scales)))
+            quantize(0, x, &mut self.chunks, &mut self.scales)
         } else {
-            parts.map(quantize).reduce(|| Ok(()), first)
+            x.par_chunks(rows_of_task * cols)
+                .zip(self.chunks.par_chunks_mut(rows_of_task * cols.div_ceil(CHUNK_COLS)))
+                .zip(self.scales.par_chunks_mut(rows_of_task))
+                .enumerate()
+                .map(|(i, ((x, chunks), scales))| quantize(i * rows_of_task, x, chunks, scales))
+                .reduce(|| Ok(()), Result::and)
         };
         if result.is_err() {
             self.chunks.clear();

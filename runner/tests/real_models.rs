@@ -6,7 +6,7 @@ mod common;
 use std::{ops::ControlFlow, path::Path};
 
 use b158_checkpoint::{Checkpoint, Tokenizer};
-use b158_runner::{GenerateOptions, LoadOptions, Model, ScoreRequest, Session, generate, score_batch};
+use b158_runner::{GenerateOptions, LoadOptions, Model, Score, ScoreRequest, Session, generate, score_batch};
 use serde_json::Value;
 
 /// The greedy continuation of the first token, and the first eight logits after eight tokens.
@@ -37,7 +37,7 @@ fn mean_nll(model: &Model, tokenizer: &Tokenizer, stories: &[String], reference:
     let scores = score_batch(model, &requests).unwrap();
     let count: usize = scores.iter().map(|score| score.logprobs.len()).sum();
     assert_eq!(count as u64, reference["tokens_scored"].as_u64().unwrap());
-    -scores.iter().map(|score| score.sum()).sum::<f64>() / count as f64
+    -scores.iter().map(Score::sum).sum::<f64>() / count as f64
 }
 
 #[test]

@@ -49,12 +49,12 @@ fn rows(table: &mut Table, from_file: bool) {
 
     let first = table.columns.first().map(|c| &c.measurement);
     for i in 0..first.map_or(0, |m| m.prefill.len()) {
-        let get = move |c: &Column| Some(c.measurement.prefill.get(i).copied()?);
+        let get = move |c: &Column| c.measurement.prefill.get(i).copied();
         table.of("prefill", get, |p: &Prefill| p.tokens);
         table.row("  tokens/s", More, 2, |c| Some(get(c)?.tokens_per_second));
     }
     for i in 0..first.map_or(0, |m| m.decode.len()) {
-        let get = move |c: &Column| Some(c.measurement.decode.get(i).copied()?);
+        let get = move |c: &Column| c.measurement.decode.get(i).copied();
         table.of("decode behind", get, |d: &Decode| d.depth_tokens);
         table.row("  tokens/s", More, 2, |c| Some(get(c)?.tokens_per_second));
         table.row("  latency, p50, ms", Less, 2, |c| Some(get(c)?.latency_p50_ms));
@@ -85,7 +85,7 @@ fn rows(table: &mut Table, from_file: bool) {
 
     table.section("energy of matrix products (modelled), mJ/token");
     for i in 0..first.map_or(0, |m| m.energy_modelled.len()) {
-        let get = move |c: &Column| Some(c.measurement.energy_modelled.get(i).copied()?);
+        let get = move |c: &Column| c.measurement.energy_modelled.get(i).copied();
         let Some(nm) = table.columns.first().and_then(get).map(|e: Energy| e.process_nm) else { continue };
         table
             .row(&format!("  linear layers, {nm} nm"), Less, 4, |c| Some(get(c)?.linear_layers_mj_per_token));
@@ -95,7 +95,7 @@ fn rows(table: &mut Table, from_file: bool) {
     }
     table.section("energy of the processor (measured), mJ/token");
     for i in 0..first.map_or(0, |m| m.decode.len()) {
-        let get = move |c: &Column| Some(c.measurement.decode.get(i).copied()?);
+        let get = move |c: &Column| c.measurement.decode.get(i).copied();
         let Some(depth) = table.columns.first().and_then(get).map(|d| d.depth_tokens) else { continue };
         let joules = move |c: &Column| get(c)?.measured_mj_per_token;
         table.row_or(&format!("  decode behind {depth} tokens"), Less, 1, joules, "not readable");
