@@ -72,6 +72,7 @@ fn log_likelihoods_of_real_models() {
     };
     let reference: Value = serde_json::from_str(&reference).unwrap();
     let stories: Vec<String> = serde_json::from_str(&stories).unwrap();
+    let plain = Checkpoint::open(&models.join("derived/stories260K-hf-f32")).unwrap().tokenizer().unwrap();
     for (file, name, tolerance) in [
         // Two f32 implementations; 5008 tokens whose logits differ by 1e-5.
         ("derived/stories260K-hf-f32", "stories260K", 1e-6),
@@ -86,7 +87,10 @@ fn log_likelihoods_of_real_models() {
         let checkpoint = Checkpoint::open(&models.join(file)).unwrap();
         let model = Model::load(&checkpoint, LoadOptions::default()).unwrap();
         let reference = &reference[name];
-        let found = mean_nll(&model, &checkpoint.tokenizer().unwrap(), &stories, reference);
+        // The GGUF file of stories260K does not say that blanks are merged, so its tokenizer keeps them: the
+        // reference was recorded with the other one.
+        let tokenizer = if name == "stories260K" { &plain } else { &checkpoint.tokenizer().unwrap() };
+        let found = mean_nll(&model, tokenizer, &stories, reference);
         let expected = reference["mean_nll_nats"].as_f64().unwrap();
         println!("{file}: {found:.7} nats, reference {expected:.7}");
         assert!((found - expected).abs() <= tolerance, "{file}: {found}, not {expected}");
