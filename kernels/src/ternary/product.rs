@@ -23,8 +23,9 @@ const MIN_TOKENS: usize = 9;
 /// Weights times tokens below which threads cost more than they save.
 const WORTH_THREADS: usize = 1 << 20;
 
-/// Rows whose sums take as long as building a line of tables.
-const TABLE_LINE_ROWS: usize = 90;
+/// Rows whose sums take as long as building a line of tables: ninety from a cache, ten times as many in a model,
+/// where the weights that went by have pushed the tables' lines out of it.
+const TABLE_LINE_ROWS: usize = 900;
 
 /// Groups of tiles that share a table, at most: 2048 rows, of which 128 kB of 16-bit sums stay in a
 /// second-level cache. Building it takes as long as adding for about 100 rows.
