@@ -72,7 +72,7 @@
 //! | one token, AVX2, 2 bits | 33.5 | 30 (`vpmaddubsw`) | 2 byte shuffles a cycle: 51 |
 //! | one token, AVX2, 1.6 bits | 25.5 | | 18 operations for 160 weights, 4 a cycle: 35 |
 //! | one token, AVX-512, 2 bits | 34 | 44 (`vpdpbusd`) | 1 byte shuffle of 64 bytes a cycle, 4 for 256 weights: 51 |
-//! | one token, VBMI, 1.6 bits | 58 in sixes, which the compiler would count by multiplying; in fours 0.9 of it, by whole products | 44 (`vpdpbusd`) | 7 operations for 320 weights, 2 a cycle: 91 |
+//! | one token, VBMI, 1.6 bits | 58 in sixes, which the compiler would count by multiplying; in fours, as now, whole products are as fast | 44 (`vpdpbusd`) | 7 operations for 320 weights, 2 a cycle: 91 |
 //! | 32 tokens, AVX2 | 87 | 44 (`vpmaddubsw`) | 2 loads of 32 bytes a cycle: 128 |
 //! | 32 tokens, AVX-512 | 86 | 58 (`vpdpbusd`) | 1 load of 64 bytes a cycle: 128 |
 //!
