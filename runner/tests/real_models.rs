@@ -79,10 +79,9 @@ fn log_likelihoods_of_real_models() {
         ("stories260K/tinyllamas-stories-260k-f32.gguf", "stories260K", 1e-6),
         // Weights rounded to f16.
         ("derived/stories260K-hf-f16", "stories260K", 1e-4),
-        // int8 activations on the other side of a rounding boundary: some 1e-4.
+        // int8 activations on the other side of a rounding boundary: some 1e-4. (Its other files give the same
+        // logits, which on an emulated CPU take minutes.)
         ("derived/bitllama2c-3M.tq1_0.gguf", "bitllama2c-3M", 1e-3),
-        ("derived/bitllama2c-3M.tq2_0.gguf", "bitllama2c-3M", 1e-3),
-        ("derived/bitllama2c-3M.f16.gguf", "bitllama2c-3M", 1e-3),
     ] {
         let checkpoint = Checkpoint::open(&models.join(file)).unwrap();
         let model = Model::load(&checkpoint, LoadOptions::default()).unwrap();
