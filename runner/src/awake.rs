@@ -5,7 +5,12 @@
 
 use std::{
     hint,
-    sync::atomic::{AtomicBool, Ordering},
+    num::NonZeroUsize,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
 use rayon::{Scope, Yield};
@@ -22,7 +27,7 @@ pub(crate) fn awake<T>(f: impl FnOnce() -> T) -> T {
     let Some(owner) = rayon::current_thread_index() else { return f() };
     let done = AtomicBool::new(false);
     rayon::in_place_scope(|scope| {
-        for _ in 1..rayon::current_num_threads() {
+        for _ in 1..rayon::current_num_threads().min(processors()) {
             scope.spawn(|scope| look_for_work(scope, &done, owner));
         }
         // Also if `f` panics.
@@ -47,7 +52,15 @@ fn look_for_work<'scope>(scope: &Scope<'scope>, done: &'scope AtomicBool, owner:
             (0..PAUSES).for_each(|_| hint::spin_loop());
         }
     }
+    // Where other programs want the processor, they get it.
+    thread::yield_now();
     scope.spawn(move |scope| look_for_work(scope, done, owner));
+}
+
+/// Threads that can run at the same time: others would only take the processor from those that work.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 struct SetOnDrop<'a>(&'a AtomicBool);
