@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{Isa, isa::Set, quantize::CHUNK_COLS};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Set;
+use crate::{Isa, quantize::CHUNK_COLS};
 
 /// Rows of a tile: the bytes of a [`Line`].
 pub(super) const TILE_ROWS: usize = 64;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use half::f16;
 
-use crate::{disjoint::Disjoint, packing::hf, testing::Random};
+use crate::{packing::hf, testing::Random};
 
 fn reference(rows: usize, codes: &[i8], x: &Int8Rows) -> Vec<i32> {
     let cols = x.cols();
