@@ -167,39 +167,3 @@ proptest! {
         }
     }
 }
-
-/// Not a bound but a figure: `cargo test --release -p b158-runner --lib time_of -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints times"]
-fn time_of_a_choice_of_128k_words() {
-    let mut state = 1u64;
-    let logits: Vec<f32> = (0..128_256)
-        .map(|_| {
-            // The sum of four uniform numbers, about normal with deviation 2.3.
-            let uniform = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 40) as f32 / (1u32 << 24) as f32
-            };
-            std::iter::repeat_with(uniform).take(4).sum::<f32>() * 4.0
-        })
-        .collect();
-    let base = Sampling { temperature: 0.8, ..Sampling::default() };
-    let history: Vec<u32> = (0..64).collect();
-    for (name, options) in [
-        ("greedy", Sampling::default()),
-        ("greedy, penalty", Sampling { repeat_penalty: 1.1, ..Sampling::default() }),
-        ("temperature", base),
-        ("top-k 40", Sampling { top_k: 40, ..base }),
-        ("top-p 0.95", Sampling { top_p: 0.95, ..base }),
-        ("min-p 0.05", Sampling { min_p: 0.05, ..base }),
-        ("all", Sampling { top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.1, ..base }),
-    ] {
-        let mut sampler = Sampler::new(options).unwrap();
-        sampler.next(&logits, &history);
-        let start = std::time::Instant::now();
-        for _ in 0..50 {
-            std::hint::black_box(sampler.next(&logits, &history));
-        }
-        eprintln!("{name:>16} {:>8.0} us", start.elapsed().as_secs_f64() / 50.0 * 1e6);
-    }
-}
