@@ -133,20 +133,18 @@ pub fn score_rolling(model: &Model, prefix: u32, tokens: &[u32], window: usize) 
     if window == 0 {
         return Err(Error::Empty { what: "window" });
     }
-    let mut all = Score { logprobs: Vec::with_capacity(tokens.len()), greedy: true };
-    let mut done = 0;
-    while done < tokens.len() {
-        let end = (done + window).min(tokens.len());
-        let score = if done == 0 {
-            score(model, &[prefix], &tokens[..end])?
-        } else {
-            score(model, &tokens[end - window - 1..done], &tokens[done..end])?
-        };
-        all.logprobs.extend(score.logprobs);
-        all.greedy &= score.greedy;
-        done = end;
-    }
-    Ok(all)
+    let prefix = [prefix];
+    let starts: Vec<usize> = (0..tokens.len()).step_by(window).collect();
+    let windows = starts.iter().map(|&start| {
+        let end = (start + window).min(tokens.len());
+        let context = if start == 0 { &prefix[..] } else { &tokens[end - window - 1..start] };
+        ScoreRequest { context, continuation: &tokens[start..end] }
+    });
+    let scores = score_batch(model, &windows.collect::<Vec<_>>())?;
+    Ok(Score {
+        greedy: scores.iter().all(|score| score.greedy),
+        logprobs: scores.into_iter().flat_map(|score| score.logprobs).collect(),
+    })
 }
 
 /// Requests that run together.

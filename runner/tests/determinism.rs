@@ -13,7 +13,9 @@ use std::{
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Options, convert};
 use b158_kernels::{Isa, kv::KvType};
-use b158_runner::{LoadOptions, Model, Part, ScoreRequest, Session, forward_batch, score, score_batch};
+use b158_runner::{
+    LoadOptions, Model, Part, ScoreRequest, Session, forward_batch, score, score_batch, score_rolling,
+};
 use common::{load, oracle, prompts};
 
 fn bits(model: &Model, ids: &[u32], split: usize) -> Vec<u32> {
@@ -153,6 +155,11 @@ fn scores_are_the_same_alone_and_in_company() {
         for (request, found) in requests.iter().zip(scores) {
             assert_eq!(found, score(&model, request.context, request.continuation).unwrap());
         }
+        // Windows of 25: the first reads a prefix, the last is moved left so that it is full.
+        let text = &sequences[0][..60];
+        let windows = [(&[1][..], 0..25), (&text[24..25], 25..50), (&text[34..50], 50..60)];
+        let single = windows.map(|(context, scored)| score(&model, context, &text[scored]).unwrap().logprobs);
+        assert_eq!(score_rolling(&model, 1, text, 25).unwrap().logprobs, single.concat());
     }
 }
 
