@@ -3,6 +3,7 @@
 //! ```text
 //!   silu_mul   out = g / (1 + e^-g) * up      SwiGLU (arXiv 2002.05202)
 //!   relu2_mul  out = max(0, g)^2 * up         squared ReLU, BitNet b1.58 2B4T (arXiv 2504.12285)
+//!   sigmoid    out = 1 / (1 + e^-x)           what the derivative of the former needs
 //! ```
 //!
 //! Many elements are divided among all threads of the current pool.
@@ -28,6 +29,36 @@ pub fn silu_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
 /// The lengths differ.
 pub fn relu2_mul(isa: Isa, gate: &[f32], up: &[f32], out: &mut [f32]) {
     gated(isa, SquaredRelu, gate, up, out);
+}
+
+/// `out = 1 / (1 + e^-x)`, element by element, on this thread.
+///
+/// # Panics
+/// The lengths differ.
+pub fn sigmoid(isa: Isa, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "input and output have one length");
+    isa.run(Sigmoid { x, out });
+}
+
+struct Sigmoid<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Op for Sigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let one = s.splat(1.0);
+        let sigmoid = |x| s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))));
+        let (x, x_tail) = self.x.as_chunks();
+        let (out, out_tail) = self.out.as_chunks_mut();
+        for (x, out) in x.iter().zip(out) {
+            s.store(sigmoid(s.load(x)), out);
+        }
+        s.store_tail(sigmoid(s.load_tail(x_tail)), out_tail);
+    }
 }
 
 trait Activation: Copy + Send + Sync {
@@ -107,21 +138,24 @@ mod tests {
         fn equal_f64_and_themselves(n in 0..100usize, scale in 0.1f32..80.0, seed: u64) {
             let mut random = Random::new(seed);
             let (gate, up) = (random.floats(n, scale), random.floats(n, 3.0));
-            let mut reference = [vec![0.0; n], vec![0.0; n]];
+            let mut reference = [vec![0.0; n], vec![0.0; n], vec![0.0; n]];
             silu_mul(Isa::SCALAR, &gate, &up, &mut reference[0]);
             relu2_mul(Isa::SCALAR, &gate, &up, &mut reference[1]);
+            sigmoid(Isa::SCALAR, &gate, &mut reference[2]);
             for i in 0..n {
                 let (g, u) = (f64::from(gate[i]), f64::from(up[i]));
-                let exact = [g / (1.0 + libm::exp(-g)) * u, g.max(0.0) * g.max(0.0) * u];
-                for (found, exact) in [reference[0][i], reference[1][i]].into_iter().zip(exact) {
+                let s = 1.0 / (1.0 + libm::exp(-g));
+                let exact = [g * s * u, g.max(0.0) * g.max(0.0) * u, s];
+                for (found, exact) in reference.iter().map(|found| found[i]).zip(exact) {
                     // Four roundings of 6e-8 and an exponential within 1.2e-7.
                     prop_assert!((f64::from(found) - exact).abs() <= 5e-7 * exact.abs() + 1e-37);
                 }
             }
             for isa in Isa::available() {
-                let mut out = [vec![0.0; n], vec![0.0; n]];
+                let mut out = [vec![0.0; n], vec![0.0; n], vec![0.0; n]];
                 silu_mul(isa, &gate, &up, &mut out[0]);
                 relu2_mul(isa, &gate, &up, &mut out[1]);
+                sigmoid(isa, &gate, &mut out[2]);
                 for (out, reference) in out.iter().flatten().zip(reference.iter().flatten()) {
                     prop_assert_eq!(out.to_bits(), reference.to_bits(), "{}", isa);
                 }

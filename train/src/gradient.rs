@@ -1,0 +1,129 @@
+//! Loss and gradients of a batch: micro-batches on all threads, summed in their order.
+//!
+//! ```text
+//!   batch ── micro-batch 0 ── thread a ── gradients 0 ─┐
+//!         ── micro-batch 1 ── thread b ── gradients 1 ─┼─ 0 + 1 + 2 + ...
+//!         ── micro-batch 2 ── thread a ── gradients 2 ─┘
+//! ```
+//!
+//! The recipe fixes the micro-batches, and each is computed by one thread, so the number of threads changes no bit.
+//! A micro-batch is small enough for its activations to stay in the cache.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use candle_core::Device;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::{
+    Error,
+    model::{Architecture, Weights},
+    ops,
+    parameters::Parameter,
+};
+
+/// Threads that compute one micro-batch each.
+pub struct Workers {
+    pools: Vec<ThreadPool>,
+    device: Device,
+}
+
+impl Workers {
+    /// As many as `threads`; one on a device other than the CPU.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub fn new(threads: usize, device: Device) -> Result<Self, Error> {
+        let threads = if device.is_cpu() { threads.max(1) } else { 1 };
+        // Pools of one thread: what a micro-batch would divide among threads, it does by itself.
+        let pool = |_| {
+            let pool = ThreadPoolBuilder::new().num_threads(1).build();
+            pool.map_err(|e| Error::Tensor(candle_core::Error::msg(e)))
+        };
+        Ok(Self { pools: (0..threads).map(pool).collect::<Result<_, _>>()?, device })
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// Where tensors are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// `f(i)` for every i below `n`, results in order. After an error, what has not begun is not computed.
+    pub(crate) fn map<R: Send>(&self, n: usize, f: impl Fn(usize) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<R, Error>>>> = (0..n).map(|_| Mutex::new(None)).collect();
+        std::thread::scope(|scope| {
+            for pool in &self.pools[..self.pools.len().min(n)] {
+                scope.spawn(|| {
+                    pool.install(|| {
+                        loop {
+                            let i = next.fetch_add(1, Ordering::Relaxed);
+                            if i >= n {
+                                break;
+                            }
+                            let result = f(i);
+                            if result.is_err() {
+                                next.store(n, Ordering::Relaxed);
+                            }
+                            *results[i].lock().expect("no holder panics") = Some(result);
+                        }
+                    });
+                });
+            }
+        });
+        // The first error stands before whatever it kept from being computed.
+        let results = results.into_iter().map_while(|r| r.into_inner().expect("no holder panics"));
+        let results: Vec<R> = results.collect::<Result<_, _>>()?;
+        assert_eq!(results.len(), n, "an error kept a later part from being computed, but came first");
+        Ok(results)
+    }
+}
+
+/// The mean loss of a batch in nats a token, and its gradient with respect to every latent weight.
+///
+/// `windows` are sequences of equal length with the token that follows; `micro` of them are computed at once.
+///
+/// # Errors
+/// A weight that is not finite; a device that fails.
+pub fn loss_and_gradients(
+    architecture: &Architecture,
+    parameters: &[Parameter],
+    windows: &[&[u32]],
+    micro: usize,
+    workers: &Workers,
+) -> Result<(f64, Vec<Vec<f32>>), Error> {
+    let positions = windows[0].len() - 1;
+    let weight = 1.0 / (windows.len() * positions) as f32;
+    let weights = Weights::new(architecture, parameters, workers.device())?;
+    let micro_batches: Vec<&[&[u32]]> = windows.chunks(micro).collect();
+    let parts = workers.map(micro_batches.len(), |i| {
+        let windows = micro_batches[i];
+        let inputs: Vec<u32> = windows.iter().flat_map(|w| &w[..positions]).copied().collect();
+        let targets: Vec<u32> = windows.iter().flat_map(|w| &w[1..]).copied().collect();
+        let logits = weights.forward(architecture, &inputs, windows.len())?;
+        let loss = ops::cross_entropy(&logits, &targets, weight)?;
+        let gradients = weights.gradients(&loss)?;
+        Ok((f64::from(loss.to_vec0::<f32>()?), gradients))
+    })?;
+    let mut parts = parts.into_iter();
+    let (mut loss, mut gradients) = parts.next().expect("a batch has a window");
+    for (more_loss, more) in parts {
+        loss += more_loss;
+        for (sum, more) in gradients.iter_mut().zip(more) {
+            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        }
+    }
+    for (parameter, gradient) in parameters.iter().zip(&mut gradients) {
+        if parameter.id.is_linear() {
+            architecture.scheme.pass_through(&parameter.values, gradient);
+        }
+    }
+    Ok((loss, gradients))
+}
