@@ -155,7 +155,8 @@ def trace(peer, ids, ours, theirs):
             break
         token = int(differing[0])
 
-        # Always the whole prompt: products of another shape add in another order, and other codes flip. Of one token, up to three activations of consecutive layers: each lets the next ones see new values.
+        # Always the whole prompt: products of another shape add in another order, and other codes flip. Of one
+        # token, up to three activations: each lets those behind it see new values.
         def flip(taken, depth):
             peer.logits(ids, pushes + [push for _, push in taken])
             tried = {push[:3] for push in pushes + [push for _, push in taken]}
