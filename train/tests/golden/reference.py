@@ -285,7 +285,7 @@ def loss(case, weights, ids, trace):
 
 def step(case, weights, ids, dtype):
     """Loss, gradients and roundings of one step; `weights` f32, arithmetic in `dtype`."""
-    parameters = {name: w.to(dtype).requires_grad_() for name, w in weights.items()}
+    parameters = {name: w.detach().clone().to(dtype).requires_grad_() for name, w in weights.items()}
     trace = Trace()
     value = loss(case, parameters, ids, trace)
     value.backward()
