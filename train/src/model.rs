@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use b158_checkpoint::{LayerTensor, ModelConfig, TensorId};
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{D, Device, Result, Tensor, Var};
 
 use crate::{
     Error,
@@ -113,12 +113,16 @@ impl Weights {
         for index in 0..config.layers {
             let tensor = |kind| self.get(TensorId::Layer { index, kind });
             let norm = |x: &Tensor, kind| rms_norm(x, tensor(kind), eps);
+            let project = |x: &Tensor, kind| match architecture.scheme {
+                Scheme::Bnn => product_of_signs(x, tensor(kind)),
+                _ => x.matmul(tensor(kind)),
+            };
 
             let x = quantize(activations, &norm(&h, LayerTensor::AttnNorm)?)?;
             let (q, k, v) = (
-                x.matmul(tensor(LayerTensor::AttnQ))?,
-                x.matmul(tensor(LayerTensor::AttnK))?,
-                x.matmul(tensor(LayerTensor::AttnV))?,
+                project(&x, LayerTensor::AttnQ)?,
+                project(&x, LayerTensor::AttnK)?,
+                project(&x, LayerTensor::AttnV)?,
             );
             let turn = Some(&architecture.angles);
             let q = split_heads(&q, heads(config.heads), Layout::Rows, turn)?;
@@ -128,16 +132,16 @@ impl Weights {
             if config.sub_norms {
                 a = norm(&a, LayerTensor::AttnSubNorm)?;
             }
-            h = (h + quantize(activations, &a)?.matmul(tensor(LayerTensor::AttnOutput))?)?;
+            h = (h + project(&quantize(activations, &a)?, LayerTensor::AttnOutput)?)?;
 
             let x = quantize(activations, &norm(&h, LayerTensor::FfnNorm)?)?;
-            let gate = x.matmul(tensor(LayerTensor::FfnGate))?;
-            let up = x.matmul(tensor(LayerTensor::FfnUp))?;
+            let gate = project(&x, LayerTensor::FfnGate)?;
+            let up = project(&x, LayerTensor::FfnUp)?;
             let mut f = gated(config.activation, &gate, &up)?;
             if config.sub_norms {
                 f = norm(&f, LayerTensor::FfnSubNorm)?;
             }
-            h = (h + quantize(activations, &f)?.matmul(tensor(LayerTensor::FfnDown))?)?;
+            h = (h + project(&quantize(activations, &f)?, LayerTensor::FfnDown)?)?;
         }
         rms_norm(&h, self.get(TensorId::OutputNorm), eps)?.matmul(self.head())
     }
@@ -166,6 +170,21 @@ impl Weights {
         }
         Ok(gradients)
     }
+}
+
+/// The product of a binarized network: `x` holds a magnitude for each token times signs, `w` one magnitude times signs.
+///
+/// It often is exactly 0, and the next layer takes its sign, so the signs' products are counted, which floats do
+/// exactly below 2^24; the gradient is that of the ordinary product.
+fn product_of_signs(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let product = x.matmul(w)?;
+    let (x, w) = (x.detach(), w.detach());
+    // A token of zeros has no signs; any magnitude then gives zeros.
+    let x_magnitude = x.abs()?.max_keepdim(D::Minus1)?.clamp(f32::MIN_POSITIVE, f32::MAX)?;
+    let w_magnitude = w.abs()?.flatten_all()?.max_keepdim(0)?.clamp(f32::MIN_POSITIVE, f32::MAX)?;
+    let count = x.broadcast_div(&x_magnitude)?.matmul(&w.broadcast_div(&w_magnitude)?)?;
+    let exact = count.broadcast_mul(&x_magnitude)?.broadcast_mul(&w_magnitude)?;
+    &product + (exact - product.detach())?
 }
 
 /// Each matrix of `[matrices, a, b]` `times` times in a row: grouped-query attention.

@@ -95,6 +95,9 @@ mod tests {
         let all = attention(&q, &k, &v).unwrap().to_vec3::<f32>().unwrap();
         let cut = |x: &Tensor, dim| x.narrow(dim, 0, 2).unwrap().contiguous().unwrap();
         let first = attention(&cut(&q, 1), &cut(&k, 2), &cut(&v, 1)).unwrap().to_vec3::<f32>().unwrap();
-        assert_eq!(first[0][..], all[0][..2]);
+        for (first, all) in first[0].iter().flatten().zip(all[0].iter().flatten()) {
+            // Products of other shapes may add in another order.
+            assert!((first - all).abs() < 1e-6, "{first} {all}");
+        }
     }
 }
