@@ -1,9 +1,9 @@
-//! Ctrl-C ends a generation, not the program; a second one, or one while nothing is generated, kills.
+//! Ctrl-C ends a generation or training, not the program; a second one, or one while nothing of the kind runs, kills.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 const IDLE: u8 = 0;
-const GENERATING: u8 = 1;
+const WORKING: u8 = 1;
 const INTERRUPTED: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
@@ -11,11 +11,11 @@ static STATE: AtomicU8 = AtomicU8::new(IDLE);
 /// The shell's code for a program that an interrupt killed.
 const KILLED: i32 = 130;
 
-/// From now on, Ctrl-C is caught while a [`Generating`] lives.
+/// From now on, Ctrl-C is caught while a [`Interruptible`] lives.
 pub fn catch() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
         let to = |from, to| STATE.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if !to(GENERATING, INTERRUPTED) {
+        if !to(WORKING, INTERRUPTED) {
             std::process::exit(KILLED);
         }
     })?;
@@ -23,12 +23,12 @@ pub fn catch() -> anyhow::Result<()> {
 }
 
 /// While this lives, the first Ctrl-C is only noted.
-pub struct Generating(());
+pub struct Interruptible(());
 
-impl Generating {
+impl Interruptible {
     /// Begins.
     pub fn new() -> Self {
-        STATE.store(GENERATING, Ordering::SeqCst);
+        STATE.store(WORKING, Ordering::SeqCst);
         Self(())
     }
 
@@ -39,7 +39,7 @@ impl Generating {
     }
 }
 
-impl Drop for Generating {
+impl Drop for Interruptible {
     fn drop(&mut self) {
         STATE.store(IDLE, Ordering::SeqCst);
     }

@@ -12,8 +12,10 @@ pub mod desk;
 pub mod error;
 pub mod jsonl;
 pub mod locate;
+pub mod nearest;
 pub mod table;
 pub mod world;
+pub mod yaml;
 
 pub use error::Error;
 pub use locate::{DataSource, Dataset};

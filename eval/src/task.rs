@@ -20,9 +20,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use b158_datasets::nearest::suggest;
 use serde::{Deserialize, Serialize};
 
-use crate::error::suggest;
 use crate::{Error, Metric, yaml};
 
 const EMBEDDED: [(&str, &str); 2] = [

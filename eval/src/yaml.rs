@@ -1,48 +1,11 @@
-//! YAML files whose misspelt keys are errors that name the file, the line, the key and the nearest valid key.
+//! YAML files, with errors of this crate.
 
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::error::suggest;
 
 /// Parses a YAML document; `file` is the name that error messages use.
 pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Error> {
-    serde_yaml::from_str(text).map_err(|error| {
-        let mut message = error.to_string();
-        let mut place = file.to_owned();
-        if let Some(location) = error.location() {
-            place = format!("{file}, line {}", location.line());
-            let suffix = format!(" at line {} column {}", location.line(), location.column());
-            message = message.replace(&suffix, "");
-        }
-        let hint = match (unknown_word(&message), missing_field(&message)) {
-            (Some((word, valid)), _) => suggest(word, "valid here", &valid),
-            (None, Some(field)) => format!("add a line '{field}: ...'"),
-            (None, None) => String::new(),
-        };
-        // The list of valid words is in the hint already.
-        if !hint.is_empty()
-            && let Some(end) = message.find(", expected ")
-        {
-            message.truncate(end);
-        }
-        let message = message.replace("unknown field", "unknown key");
-        Error::Config { file: place, message, hint }
-    })
-}
-
-/// The unknown field or variant of serde's message and the names that it lists:
-/// ``unknown field `modles`, expected one of `models`, `tasks` ``.
-fn unknown_word(message: &str) -> Option<(&str, Vec<&str>)> {
-    let start = message.find("unknown field `").or_else(|| message.find("unknown variant `"))?;
-    let mut quoted = message[start..].split('`').skip(1).step_by(2);
-    let word = quoted.next()?;
-    let valid: Vec<&str> = quoted.collect();
-    (!valid.is_empty()).then_some((word, valid))
-}
-
-/// The field of serde's message ``missing field `tasks` ``.
-fn missing_field(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("missing field `")?;
-    rest.split('`').next()
+    b158_datasets::yaml::parse(file, text)
+        .map_err(|e| Error::Config { file: e.place, message: e.message, hint: e.hint })
 }

@@ -12,6 +12,8 @@ pub mod reproduce;
 pub mod run;
 pub mod suite;
 mod text;
+#[cfg(feature = "train")]
+pub mod train;
 
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use b158_runner::{
 };
 use serde::Serialize;
 
-use crate::{cli::GenerationArgs, commands::load_with, interrupt::Generating, printer::Printer};
+use crate::{cli::GenerationArgs, commands::load_with, interrupt::Interruptible, printer::Printer};
 
 /// Opens and loads a model and its tokenizer. The tokenizer comes first: one that does not fit the model is
 /// said before gigabytes are read.
@@ -78,7 +78,7 @@ pub fn stream(
     options: &GenerateOptions,
     printer: &Printer,
 ) -> Result<(TextGeneration, End)> {
-    let generating = Generating::new();
+    let generating = Interruptible::new();
     let (mut closed, mut failed) = (false, None::<io::Error>);
     let generated = session.generate_text(tokenizer, prompt, options, |piece| {
         if !piece.is_empty() && !printer.json() {

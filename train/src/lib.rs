@@ -14,15 +14,27 @@
 //! machine may divide matrix products otherwise (crate gemm chooses by the size of caches and the instruction set),
 //! so its last bits may differ.
 
+pub mod curve;
 pub mod error;
+pub mod export;
 pub mod gradient;
+pub mod held_out;
 pub mod model;
 pub mod ops;
 pub mod optimizer;
 pub mod parameters;
 mod random;
+pub mod recipe;
 pub mod schedule;
 pub mod scheme;
+pub mod state;
+pub mod text;
+pub mod tokenizer;
+pub mod trainer;
+pub mod windows;
 
+pub use candle_core::Device;
 pub use error::Error;
+pub use recipe::{Recipe, RecipeFile};
 pub use scheme::Scheme;
+pub use trainer::{Observer, Report, TrainOptions, TwinReport, train};

@@ -94,7 +94,7 @@ pub(crate) fn parse(file: &Path, json: &[u8]) -> Result<(ModelConfig, Option<Sca
         eos_tokens: keys.tokens("eos_token_id")?,
     };
     config.normalize_eos();
-    config.validate(file)?;
+    config.check(file)?;
     Ok((config, quantization.and_then(|q| q.packed)))
 }
 
@@ -483,7 +483,7 @@ mod tests {
             ],
         ) {
             if let Ok(config) = parse_with(&json!({ key: value })) {
-                prop_assert!(config.validate(Path::new("config.json")).is_ok());
+                prop_assert!(config.check(Path::new("config.json")).is_ok());
             }
         }
 

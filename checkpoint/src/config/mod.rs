@@ -145,8 +145,11 @@ impl ModelConfig {
     }
 
     /// Checks what the rest of the workspace relies on: no size of zero, heads that divide evenly,
-    /// and matrices whose number of bytes fits the address space. Keys are named as in config.json.
-    pub(crate) fn validate(&self, file: &Path) -> Result<(), Error> {
+    /// and matrices whose number of bytes fits the address space. `file` is for messages; keys are named as in config.json.
+    ///
+    /// # Errors
+    /// [`Error::BadValue`] with the key and what it may be.
+    pub fn check(&self, file: &Path) -> Result<(), Error> {
         let bad = |key: &str, value: String, valid| {
             Err(Error::BadValue { file: file.to_owned(), key: key.to_owned(), value, valid })
         };
@@ -251,7 +254,7 @@ pub(crate) mod tests {
         let check = |change: fn(&mut ModelConfig)| {
             let mut config = llama();
             change(&mut config);
-            config.validate(Path::new("config.json"))
+            config.check(Path::new("config.json"))
         };
         assert!(check(|_| ()).is_ok());
         assert!(check(|c| c.layers = 0).is_err());

@@ -244,9 +244,9 @@ pub fn from_gguf(
     };
     config.normalize_eos();
     // Before the frequencies, which need a valid head.
-    config.validate(file)?;
+    config.check(file)?;
     config.rope_scaling = rope::from_gguf(&keys, bytes, &config)?;
-    config.validate(file)?;
+    config.check(file)?;
     Ok(config)
 }
 

@@ -1,0 +1,112 @@
+//! `b158 train`: the twins of a recipe.
+
+use std::time::Duration;
+
+use b158_eval::table::{self, Align};
+use b158_train::{
+    Observer, RecipeFile, Report, TrainOptions, curve::Point, gradient::Workers, held_out::HeldOut, train,
+    trainer::remove_states,
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    ExitStatus,
+    cli::TrainArgs,
+    commands::memory_limit,
+    interrupt::{self, Interruptible},
+    printer::Printer,
+};
+
+pub fn run(args: &TrainArgs, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    let recipe = RecipeFile::read(&args.recipe)?;
+    let default = || format!("target/b158/train/{}", recipe.recipe.recipe).into();
+    let output = args.output.clone().unwrap_or_else(default);
+    let options = TrainOptions {
+        output: output.clone(),
+        resume: args.resume,
+        memory: memory_limit()?.or_else(b158_runner::memory::available),
+    };
+    let workers = Workers::new(rayon::current_num_threads(), args.device.open()?)?;
+    interrupt::catch()?;
+    let observer = Bar { bar: std::sync::Mutex::default(), work: Interruptible::new() };
+    let report = train(&recipe, &options, &workers, &observer)?;
+    if !args.keep_states {
+        remove_states(&recipe, &output)?;
+    }
+    printer.result(&report, || text(&report))?;
+    printer.note(&format!("written: {}", output.display()));
+    Ok(ExitStatus::Success)
+}
+
+fn text(report: &Report) -> String {
+    let header = [
+        ("twin", Align::Left),
+        ("scheme", Align::Left),
+        ("weights", Align::Right),
+        ("in linear layers", Align::Right),
+        ("held-out perplexity", Align::Left),
+        ("tokens/s", Align::Right),
+        ("time", Align::Right),
+    ];
+    let header = header.map(|(name, align)| (name.to_owned(), align));
+    let perplexity = |h: &HeldOut| format!("{:.4} ({:.4} to {:.4})", h.perplexity, h.interval[0], h.interval[1]);
+    let mut rows = Vec::new();
+    for twin in &report.twins {
+        let minutes = format!("{:.1} min", Duration::from_secs_f64(twin.seconds).as_secs_f64() / 60.0);
+        let mut row = vec![twin.name.clone(), twin.scheme.name().into()];
+        row.extend([twin.weights, twin.linear_weights].map(|n| n.to_string()));
+        row.extend([perplexity(&twin.held_out), format!("{:.0}", twin.tokens_per_second), minutes]);
+        rows.push(row);
+        if let Some(held_out) = &twin.post_training {
+            let name = format!("{}, ternarized", twin.name);
+            let blank = String::new;
+            rows.push(vec![name, "b1.58".into(), blank(), blank(), perplexity(held_out), blank(), blank()]);
+        }
+    }
+    format!(
+        "# b158 train: {}\n\nEach of {} windows of text was read {:.2} times.\n\n{}",
+        report.recipe,
+        report.windows,
+        report.epochs,
+        table::markdown(&header, &rows)
+    )
+}
+
+/// Progress as a bar with loss and speed; Ctrl-C ends training with its state on disk.
+struct Bar {
+    bar: std::sync::Mutex<Option<ProgressBar>>,
+    work: Interruptible,
+}
+
+impl Observer for Bar {
+    fn begin(&self, twin: &str, done: usize, steps: usize) {
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix:>24} {bar:30} {pos}/{len} {msg} {eta}");
+        bar.set_style(style.expect("a constant template"));
+        bar.set_prefix(twin.to_owned());
+        bar.set_position(done as u64);
+        // The time left is judged by the steps of this run.
+        bar.reset_eta();
+        *self.lock() = Some(bar);
+    }
+
+    fn step(&self, point: &Point, tokens_per_second: f64) -> bool {
+        if let Some(bar) = &*self.lock() {
+            bar.set_message(format!("loss {:.3}, {tokens_per_second:.0} tokens/s", point.loss));
+            bar.inc(1);
+        }
+        !self.work.interrupted()
+    }
+
+    fn end(&self) {
+        if let Some(bar) = self.lock().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Bar {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
+        self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

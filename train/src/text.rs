@@ -1,0 +1,88 @@
+//! The documents of a recipe, and their digest.
+
+use b158_datasets::world::{self, Part};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Error,
+    recipe::{RecipeFile, TextFiles},
+};
+
+/// The share of the desk's text that is generated for measuring.
+const DESK_HELD_OUT: usize = 16;
+
+/// Documents to learn from and to measure with.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// To learn from.
+    pub train: Vec<String>,
+    /// To measure with.
+    pub held_out: Vec<String>,
+    /// SHA-256 of both, in lower-case hexadecimal.
+    pub digest: String,
+    /// Where it is from, for messages.
+    pub origin: String,
+}
+
+impl Text {
+    /// Reads or generates it.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no UTF-8, or that has no document.
+    pub fn load(recipe: &RecipeFile) -> Result<Self, Error> {
+        let data = &recipe.recipe.data;
+        let (train, held_out, origin) = match (&data.desk, &data.text) {
+            (Some(desk), _) => {
+                let part = |part, bytes| documents(part, desk.seed, bytes);
+                let held_out = part(Part::HeldOut, (desk.bytes / DESK_HELD_OUT).max(1 << 16));
+                (part(Part::Train, desk.bytes), held_out, "the desk's text".to_owned())
+            }
+            (None, Some(files)) => {
+                let read = |names: &[String]| read(recipe, files, names);
+                (read(&files.train)?, read(&files.held_out)?, files.train.join(", "))
+            }
+            (None, None) => return Err(recipe.error("data is empty", "give desk or text")),
+        };
+        for (documents, part) in [(&train, "train"), (&held_out, "held_out")] {
+            if documents.is_empty() {
+                let hint = "check the files and the separator";
+                return Err(recipe.error(format!("data has no document in {part}"), hint));
+            }
+        }
+        let digest = digest(&train, &held_out);
+        Ok(Self { train, held_out, digest, origin })
+    }
+}
+
+fn documents(part: Part, seed: u64, bytes: usize) -> Vec<String> {
+    let mut left = bytes;
+    let documents = world::documents(part, seed).map_while(|document| {
+        left = left.checked_sub(document.len())?;
+        Some(document)
+    });
+    documents.collect()
+}
+
+fn read(recipe: &RecipeFile, files: &TextFiles, names: &[String]) -> Result<Vec<String>, Error> {
+    let mut documents = Vec::new();
+    for name in names {
+        let path = recipe.resolve(name);
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+        let text = text.replace("\r\n", "\n");
+        documents.extend(text.split(&files.separator).map(str::trim).filter(|d| !d.is_empty()).map(str::to_owned));
+    }
+    Ok(documents)
+}
+
+/// Of the documents with their lengths, so that no two texts share it.
+fn digest(train: &[String], held_out: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for part in [train, held_out] {
+        hash.update((part.len() as u64).to_le_bytes());
+        for document in part {
+            hash.update((document.len() as u64).to_le_bytes());
+            hash.update(document);
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
