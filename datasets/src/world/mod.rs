@@ -39,6 +39,8 @@ mod items;
 mod routines;
 mod tables;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use sha2::{Digest, Sha256};
 
@@ -87,7 +89,12 @@ pub fn text(part: Part, seed: u64, bytes: usize) -> String {
 
 /// SHA-256 in lower-case hexadecimal of [`text`], for recipes that name the text they were made with.
 pub fn digest(part: Part, seed: u64, bytes: usize) -> String {
-    Sha256::digest(text(part, seed, bytes)).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&text(part, seed, bytes))
+}
+
+/// SHA-256 of a text in lower-case hexadecimal.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Blocks of one or two kinds, one below the other.

@@ -52,7 +52,7 @@ pub(crate) fn passage(draw: &mut Draw) -> Passage {
         }
     }
     draw.shuffle(&mut sentences);
-    Passage { text: sentences.join(" "), questions }
+    Passage { text: format!("today {}", sentences.join(" ")), questions }
 }
 
 fn held(draw: &mut Draw, count: usize) -> Vec<&'static str> {
