@@ -56,7 +56,10 @@ impl Workers {
     }
 
     /// `f(i)` for every i below `n`, results in order. After an error, what has not begun is not computed.
-    pub(crate) fn map<R: Send>(&self, n: usize, f: impl Fn(usize) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
+    ///
+    /// # Errors
+    /// The first error by i.
+    pub fn map<R: Send>(&self, n: usize, f: impl Fn(usize) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<R, Error>>>> = (0..n).map(|_| Mutex::new(None)).collect();
         std::thread::scope(|scope| {
