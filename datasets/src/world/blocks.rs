@@ -45,7 +45,7 @@ pub(super) const KINDS: [(Kind, usize); 11] = [
     (Kind::Effects, 5),
     (Kind::Goals, 6),
     (Kind::Pairs, 8),
-    (Kind::Passage, 10),
+    (Kind::Passage, 11),
     (Kind::Story, 7),
 ];
 
@@ -182,7 +182,7 @@ fn goal(draw: &mut Draw) -> String {
 fn passage(draw: &mut Draw) -> String {
     let passage = on_side(draw, Part::Train, "boolq", share::OTHERS, binding::passage, |p| &p.text);
     let mut text = passage.text;
-    let count = 2 + draw.below(3);
+    let count = 3 + draw.below(3);
     for (question, yes) in draw.several(&passage.questions, count) {
         text += &format!("\nQuestion: {question}?\nAnswer: {}", if yes { "yes" } else { "no" });
     }

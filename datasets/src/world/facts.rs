@@ -128,12 +128,11 @@ impl World {
         let index = self.facts.len();
         let relation = self.relations.len() - 1;
         let kind = &mut self.relations[relation];
-        match kind.values.iter().position(|v| v == value) {
-            Some(place) => kind.holders[place].push(index),
-            None => {
-                kind.values.push(value.to_owned());
-                kind.holders.push(vec![index]);
-            }
+        if let Some(place) = kind.values.iter().position(|v| v == value) {
+            kind.holders[place].push(index);
+        } else {
+            kind.values.push(value.to_owned());
+            kind.holders.push(vec![index]);
         }
         let (value, middle) = (value.to_owned(), middle.to_owned());
         self.facts.push(Fact { relation, subject, value, middle, pronoun, also: Vec::new() });

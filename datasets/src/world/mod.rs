@@ -26,8 +26,8 @@
 //!
 //! The right answer goes round the places; one string is right about as often as it should be for how often it is
 //! offered; and an item is accepted only while neither length, words, frequency of words nor words shared with the
-//! prompt lead to the right answer more often than chance (`balance`). WinoGrande's sentences come as twins; BoolQ's
-//! false questions are made of words of the passage.
+//! prompt lead to the right answer more often than chance (`balance`). WinoGrande's sentences come as twins; two thirds of
+//! BoolQ's false questions are made of words of the passage, as all true ones are.
 //!
 //! Everything is integers and ChaCha8: the same bytes on every machine.
 
