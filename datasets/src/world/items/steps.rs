@@ -57,8 +57,8 @@ impl Telling {
 
 /// What comes after some steps. Wrong are steps that are done or come later, the right step with another object, and
 /// steps of other routines.
-pub(crate) fn next_step(draw: &mut Draw, telling: Telling) -> Question {
-    let Telling { routine, object, person, .. } = telling;
+pub(crate) fn next_step(draw: &mut Draw, telling: &Telling) -> Question {
+    let &Telling { routine, object, person, .. } = telling;
     let next = 1 + draw.below(routine.steps.len() - 1);
     let say = |step: &str, object: &str| format!("{} {}.", pronoun(person), with(step, object));
     let own: Vec<String> = routine.steps.iter().map(|step| say(step, object)).collect();
