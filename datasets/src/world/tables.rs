@@ -266,14 +266,14 @@ pub(super) const USES: [Use; 22] = [
 
 /// A cause with persons `{p}`, `{s}` (she or he), `{h}` (her or his) and a place `{l}`; its effect.
 pub(super) struct Cause {
-    pub cause: &'static str,
+    pub before: &'static str,
     pub effect: &'static str,
     /// Other effects that might well come of it, so that they are not wrong.
     pub also: &'static [&'static str],
 }
 
-const fn cause(cause: &'static str, effect: &'static str, also: &'static [&'static str]) -> Cause {
-    Cause { cause, effect, also }
+const fn cause(before: &'static str, effect: &'static str, also: &'static [&'static str]) -> Cause {
+    Cause { before, effect, also }
 }
 
 pub(super) const CAUSES: [Cause; 20] = [

@@ -1,5 +1,5 @@
 //! Rules of thumb that need neither the world nor the prompt's meaning, measured in floating point and with the
-//! frequencies of another text than the generator's own.
+//! frequencies of eight times as much text as the generator looks at.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,8 @@ fn accuracy(items: &[(String, Vec<String>, usize)], score: impl Fn(&str, usize, 
 
 #[test]
 fn no_rule_of_thumb_beats_chance() {
-    let text = text(Part::Train, 9, 4 << 20);
+    // As much as a small model trains on.
+    let text = text(Part::Train, 0, 16 << 20);
     let mut counts: BTreeMap<&str, f64> = BTreeMap::new();
     for word in words(&text) {
         *counts.entry(word).or_default() += 1.0;
@@ -108,18 +109,19 @@ fn no_answer_is_right_because_it_was_before() {
     }
 }
 
+/// A third of the false questions ask for what the passage does not mention; who looks for words only, and says yes to
+/// all else, is right about two thirds.
 #[test]
-fn yes_is_as_frequent_as_no_and_shares_as_many_words_with_the_passage() {
+fn yes_is_as_frequent_as_no_and_words_alone_do_not_tell_which() {
     let rows = rows("boolq");
-    let mut shared = [0usize; 2];
-    for row in &rows {
-        let passage = string(row, "passage");
-        let count = words(string(row, "question")).filter(|w| words(passage).any(|p| p == *w)).count();
-        shared[row["label"].as_u64().unwrap() as usize] += count;
-    }
     assert_eq!(rows.iter().filter(|r| r["label"] == 1).count() * 2, rows.len());
-    // Equal but for chance in what is asked: within 3 %.
-    assert!(shared[0].abs_diff(shared[1]) * 100 <= 3 * shared[0], "{shared:?}");
+    let last = |row: &Value| words(string(row, "question")).last().unwrap().to_owned();
+    let direct: Vec<&Value> = rows.iter().filter(|r| !string(r, "question").starts_with("did ")).collect();
+    let mentioned = |row: &Value| words(string(row, "passage")).any(|w| w == last(row));
+    let right = direct.iter().filter(|row| mentioned(row) == (row["label"] == 1)).count();
+    // The standard deviation of the share is 2.5 points.
+    assert!(right * 100 < 70 * direct.len(), "{right} of {}", direct.len());
+    assert!(direct.iter().all(|row| row["label"] == 0 || mentioned(row)));
 }
 
 #[test]

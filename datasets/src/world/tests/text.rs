@@ -123,7 +123,7 @@ fn every_fact_recurs() {
     let text = text(Part::Train, 0, 10_000_000);
     let mut sentences: BTreeMap<&str, usize> = BTreeMap::new();
     let lines = text.split('\n').flat_map(|line| line.split_inclusive(". "));
-    for sentence in lines.map(|s| s.trim_end()) {
+    for sentence in lines.map(str::trim_end) {
         let openings = ["we know that ", "it is true that ", "remember that "];
         let plain = openings.iter().find_map(|o| sentence.strip_prefix(o)).unwrap_or(sentence);
         *sentences.entry(plain).or_default() += 1;

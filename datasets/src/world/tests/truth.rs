@@ -6,7 +6,7 @@ use crate::world::{
     facts::{Person, world},
     routines::ROUTINES,
     tables::{
-        ACTIONS, ANIMALS, CAUSES, COLOURS, Cause, DRINKS, FOODS, HOMES, INSTRUMENTS, JOBS, MATERIALS,
+        ACTIONS, ANIMALS, Action, CAUSES, COLOURS, Cause, DRINKS, FOODS, HOMES, INSTRUMENTS, JOBS, MATERIALS,
         Material, PETS, THINGS, USES,
     },
 };
@@ -161,35 +161,35 @@ fn one_choice_is_true_of_facts() {
     }
 }
 
+/// What the thing does to which something was done.
+fn of_action(stem: &str) -> Option<&'static str> {
+    let happens = |action: &Action| {
+        let (before, after) = action.event.split_once("{x}").unwrap();
+        stem.contains(before.rsplit("{p} ").next().unwrap()) && stem.contains(after)
+    };
+    let action = ACTIONS.iter().position(happens)?;
+    let thing = named(&THINGS, stem.rsplit(' ').next().unwrap(), |t| t[0]).unwrap();
+    let material = material(thing[2]);
+    assert!(stem.contains(material.adjective), "{stem}");
+    Some(material.does[action])
+}
+
+/// The effect of the cause whose words between persons and places are all in the stem.
+fn of_cause(stem: &str, choices: &[String]) -> &'static str {
+    let parts = |cause: &Cause| cause.before.split(['{', '}']).map(str::to_owned).collect::<Vec<_>>();
+    let fits =
+        |cause: &&Cause| parts(cause).iter().filter(|part| part.len() > 1).all(|part| stem.contains(part));
+    let causes: Vec<_> = CAUSES.iter().filter(fits).collect();
+    assert_eq!(causes.len(), 1, "{stem}");
+    assert!(choices.iter().all(|c| !causes[0].also.contains(&c.as_str())), "{stem} {choices:?}");
+    causes[0].effect
+}
+
 #[test]
 fn one_choice_follows_from_what_happened() {
     for (stem, choices, gold) in choices("openbookqa") {
-        let right: Vec<usize> = match ACTIONS.iter().position(|a| {
-            let event = a.event.split("{x}").collect::<Vec<_>>();
-            let verb = event[0].rsplit("{p} ").next().unwrap();
-            stem.contains(verb) && stem.contains(event[1])
-        }) {
-            Some(action) => {
-                let thing = named(&THINGS, stem.rsplit(' ').next().unwrap(), |t| t[0]).unwrap();
-                let effect = material(thing[2]).does[action];
-                assert!(stem.contains(material(thing[2]).adjective));
-                (0..4).filter(|&i| choices[i] == effect).collect()
-            }
-            None => {
-                // The cause whose words between persons and places are all in the stem.
-                let fits = |cause: &&Cause| {
-                    cause
-                        .cause
-                        .split(['{', '}'])
-                        .filter(|part| part.len() > 1)
-                        .all(|part| stem.contains(part))
-                };
-                let causes: Vec<_> = CAUSES.iter().filter(fits).collect();
-                assert_eq!(causes.len(), 1, "{stem}");
-                assert!(choices.iter().all(|c| !causes[0].also.contains(&c.as_str())), "{stem} {choices:?}");
-                (0..4).filter(|&i| choices[i] == causes[0].effect).collect()
-            }
-        };
+        let effect = of_action(&stem).unwrap_or_else(|| of_cause(&stem, &choices));
+        let right: Vec<usize> = (0..4).filter(|&i| choices[i] == effect).collect();
         assert_eq!(right, [gold], "{stem} {choices:?}");
     }
 }
@@ -221,10 +221,17 @@ fn one_solution_reaches_the_goal() {
 fn endings_are_steps_of_which_one_is_next() {
     for (prompt, choices, gold) in choices("hellaswag") {
         let label = prompt.split(':').next().unwrap();
-        let routine = ROUTINES.iter().find(|r| r.name == label).unwrap();
+        let (routine, object) = ROUTINES
+            .iter()
+            .flat_map(|r| r.objects.iter().map(move |o| (r, o)))
+            .find(|(r, o)| r.name.replace("{x}", o) == label)
+            .unwrap();
         let done = prompt.matches('.').count() - 1;
-        let next: Vec<usize> =
-            (0..4).filter(|&i| choices[i].trim_end_matches('.').ends_with(routine.steps[done])).collect();
+        let next: Vec<usize> = (0..4)
+            .filter(|&i| {
+                choices[i][..choices[i].len() - 1].ends_with(&routine.steps[done].replace("{x}", object))
+            })
+            .collect();
         assert_eq!(next, [gold], "{prompt} {choices:?}");
     }
 }
