@@ -182,7 +182,7 @@ pub fn compare(
         for (index, metric) in b.task.metrics().enumerate() {
             match metric {
                 Metric::BitsPerByte => {}
-                Metric::WordPerplexity | Metric::BytePerplexity => {
+                Metric::Perplexity | Metric::WordPerplexity | Metric::BytePerplexity => {
                     metrics.push(perplexity(b, c, index, metric, options));
                 }
                 _ => metrics.push(accuracy(b, c, index, metric, options)),
@@ -263,7 +263,7 @@ fn perplexity(
     metric: Metric,
     options: &CompareOptions,
 ) -> MetricParity {
-    // Per document: the loss of log-likelihood, and the words or bytes that it is spread over.
+    // Per document: the loss of log-likelihood, and the words, bytes or whole targets that it is spread over.
     let losses: Vec<(f64, f64)> = b
         .documents
         .iter()
@@ -272,6 +272,7 @@ fn perplexity(
             let units = match x.outcome {
                 Outcome::Rolling { words, .. } if metric == Metric::WordPerplexity => words,
                 Outcome::Rolling { bytes, .. } => bytes,
+                Outcome::Continuation => 1,
                 Outcome::Choice { .. } => 0,
             };
             (x.loglikelihood() - y.loglikelihood(), units as f64)

@@ -123,7 +123,7 @@ fn run_task(
         .collect();
     progress.end();
 
-    let mut results = TaskResults { task: task.clone(), original, documents: Vec::new() };
+    let mut results = TaskResults::new(task.clone(), original, Vec::new());
     for (id, (document, scores)) in documents.into_iter().zip(scored).enumerate() {
         let mut samples = Vec::with_capacity(document.requests.len());
         for (request, (loglikelihood, greedy)) in document.requests.into_iter().zip(scores?) {

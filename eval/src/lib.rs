@@ -22,6 +22,7 @@ pub mod detokenize;
 pub mod digest;
 pub mod error;
 pub mod evaluate;
+pub mod lm_eval_bootstrap;
 pub mod metrics;
 pub mod model;
 mod pairing;
