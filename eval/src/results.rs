@@ -404,7 +404,7 @@ pub(crate) mod tests {
     pub(crate) fn choice_task(rows: &[(&[f64], usize)]) -> TaskResults {
         let task = all_tasks(None).unwrap()["arc_easy"].clone();
         let document = |(id, (ll, gold)): (usize, &(&[f64], usize))| {
-            let best = crate::Metric::Acc.chosen(ll, &vec!["x".to_owned(); ll.len()]);
+            let best = Metric::Acc.chosen(ll, &vec!["x".to_owned(); ll.len()]);
             Document {
                 id,
                 samples: ll.iter().enumerate().map(|(i, ll)| sample(id, i, *ll, true)).collect(),
