@@ -307,6 +307,12 @@ impl SuiteResults {
         })
     }
 
+    /// SHA-256 over the models' names and digests, as 64 hexadecimal digits: what two machines compare first.
+    pub fn digest(&self) -> String {
+        let lines = self.models.iter().map(|m| format!("{}\t{}\n", m.name, m.digest()));
+        sha256(lines.collect::<String>().as_bytes())
+    }
+
     /// The results of one model.
     pub fn model(&self, name: &str) -> Option<&ModelResults> {
         self.models.iter().find(|m| m.name == name)

@@ -50,6 +50,7 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
 fn from_arguments(args: &EvalArgs) -> Suite {
     let model = |(name, path): &(String, std::path::PathBuf)| SuiteModel {
         name: name.clone(),
+        size: None,
         path: path.display().to_string(),
         role: Role::Candidate,
         convert: None,
