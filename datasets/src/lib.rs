@@ -13,6 +13,7 @@ pub mod error;
 pub mod jsonl;
 pub mod locate;
 pub mod table;
+pub mod world;
 
 pub use error::Error;
 pub use locate::{DataSource, Dataset};
