@@ -191,8 +191,8 @@ fn gaps(report: &Report, perplexities: &[String]) -> String {
         header.push(("mean accuracy, points (95 % interval)".to_owned(), Align::Right));
         header.push(("verdict".to_owned(), Align::Left));
     }
-    header.push(("metrics: better, parity, undecided, worse".to_owned(), Align::Right));
-    header.push(("verdict".to_owned(), Align::Left));
+    header.push(("metrics better, at parity, undecided, worse".to_owned(), Align::Right));
+    header.push(("verdict of all".to_owned(), Align::Left));
 
     let mut variants: Vec<&str> = Vec::new();
     for comparison in &report.comparisons {
@@ -230,13 +230,14 @@ fn gaps(report: &Report, perplexities: &[String]) -> String {
             rows.push(cells);
         }
     }
+    let points = report.margins.accuracy * 1e2;
+    let plural = if points == 1.0 { "" } else { "s" };
     format!(
-        "{}\nMargins, fixed beforehand: a perplexity ratio of {}, {} points of accuracy. Pairs of documents are \
-         resampled;\nparity: not worse than the margin allows, with 95 % confidence. The last verdict is that of the \
-         worst metric.\n",
+        "{}\nMargins, fixed beforehand: a perplexity ratio of {}, {points} point{plural} of accuracy. Documents are \
+         resampled in pairs;\nparity: not worse than the margin allows, with 95 % confidence. The verdict of all is that \
+         of the worst metric.\n",
         table::markdown(&header, &rows),
         report.margins.perplexity_ratio,
-        report.margins.accuracy * 1e2,
     )
 }
 
