@@ -55,6 +55,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Convert, evaluate, measure and compare twin models, and report
     Reproduce(ReproduceArgs),
+    /// Make text and tasks
+    Data(DataArgs),
 }
 
 impl Default for Command {
@@ -345,6 +347,35 @@ impl Default for ReproduceArgs {
     fn default() -> Self {
         Self { suite: None, output: DEFAULT_OUTPUT.into(), documents: DocumentArgs::default() }
     }
+}
+
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Write the desk data: simple English about a small world, and held-out tasks on it
+    Desk(DeskArgs),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Writes train.txt and held-out.txt (a sixteenth of it), with an empty line between documents, and one TASK.jsonl for
+each of arc_easy, arc_challenge, hellaswag, boolq, openbookqa, piqa, winogrande, lambada and desk (pages for
+perplexity). No held-out document or question is in train.txt, whatever the seed; the tasks are always the same.")]
+pub struct DeskArgs {
+    /// Folder for the files
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Same seed, same text, on every machine
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Size of train.txt at most, 64 KiB to 1 GiB
+    #[arg(long, default_value_t = 20_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(65536..=1 << 30))]
+    pub bytes: u64,
 }
 
 fn with_extension(name: &str, extension: &str) -> Result<PathBuf, String> {

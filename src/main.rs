@@ -71,6 +71,7 @@ fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<Exit
         Command::Eval(args) => commands::eval::run(&args, isa, printer),
         Command::Compare(args) => commands::compare::run(&args, printer),
         Command::Bench(args) => commands::bench::run(&args, isa, printer),
+        Command::Data(args) => commands::data::run(&args, printer),
         Command::Reproduce(args) => commands::reproduce::run(&args, isa, printer),
     }
 }

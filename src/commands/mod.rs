@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chat;
 pub mod compare;
 pub mod convert;
+pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod logits;

@@ -36,17 +36,17 @@ pub(super) enum Kind {
 
 /// Every kind with its weight.
 pub(super) const KINDS: [(Kind, usize); 11] = [
-    (Kind::Portrait, 12),
-    (Kind::Comparison, 5),
-    (Kind::Inference, 5),
-    (Kind::Routine, 8),
-    (Kind::Easy, 10),
-    (Kind::Hard, 8),
-    (Kind::Effects, 7),
-    (Kind::Goals, 9),
-    (Kind::Pairs, 10),
-    (Kind::Passage, 12),
-    (Kind::Story, 8),
+    (Kind::Portrait, 26),
+    (Kind::Comparison, 10),
+    (Kind::Inference, 4),
+    (Kind::Routine, 7),
+    (Kind::Easy, 8),
+    (Kind::Hard, 6),
+    (Kind::Effects, 5),
+    (Kind::Goals, 6),
+    (Kind::Pairs, 8),
+    (Kind::Passage, 11),
+    (Kind::Story, 7),
 ];
 
 /// A kind by weight.
@@ -109,29 +109,48 @@ fn exercises(draw: &mut Draw, propose: impl Fn(&mut Draw) -> Question) -> String
 }
 
 fn portrait(world: &World, draw: &mut Draw) -> String {
-    let group = match draw.below(20) {
-        0..8 => 0,
-        8..14 => 1,
-        14..16 => 2,
-        16 => 3,
+    // Roughly by how many facts there are of each.
+    let group = match draw.below(40) {
+        0..14 => 0,
+        14..29 => 1,
+        29..35 => 2,
+        35..37 => 3,
         _ => 4,
     };
     let facts = draw.pick(&world.subjects[group]);
-    let count = 3 + draw.below(3);
+    let count = 4 + draw.below(4);
     let facts = draw.several(facts, count);
-    facts.into_iter().map(|f| world.say(draw, f)).collect::<Vec<_>>().join(" ")
+    let sentences: Vec<String> = facts.into_iter().map(|f| world.say(draw, f)).collect();
+    begun(draw, sentences.join(" "))
 }
 
 fn comparison(world: &World, draw: &mut Draw) -> String {
-    let relation = &world.relations[*draw.pick(&world.easy)];
+    // By a fact of it: relations of many facts come more often.
+    let relation = loop {
+        let fact = draw.below(world.facts.len());
+        let relation = world.facts[fact].relation;
+        if world.easy.contains(&relation) {
+            break &world.relations[relation];
+        }
+    };
     let facts = relation.holders.concat();
-    let count = 3 + draw.below(3);
+    let count = 3 + draw.below(4);
     let facts = draw.several(&facts, count);
-    facts.into_iter().map(|f| world.say(draw, f)).collect::<Vec<_>>().join(" ")
+    let sentences: Vec<String> = facts.into_iter().map(|f| world.say(draw, f)).collect();
+    begun(draw, sentences.join(" "))
+}
+
+/// Facts with a beginning, so that few words are the first of a line: what stands there has no blank before it, and
+/// tokenizers would make another token of it.
+fn begun(draw: &mut Draw, facts: String) -> String {
+    if facts.starts_with("the ") || facts.starts_with("everyone knows that ") {
+        return facts;
+    }
+    format!("{} {facts}", draw.pick(&["we know that", "it is true that", "remember that"]))
 }
 
 fn inference(world: &World, draw: &mut Draw) -> String {
-    several(draw, " ", |d| {
+    let facts = several(draw, " ", |d| {
         loop {
             let relation = &world.relations[*d.pick(&world.hard)];
             let holders = d.pick(&relation.holders);
@@ -140,7 +159,8 @@ fn inference(world: &World, draw: &mut Draw) -> String {
                 return world.say(d, fact);
             }
         }
-    })
+    });
+    begun(draw, facts)
 }
 
 fn routine(draw: &mut Draw) -> String {
@@ -153,7 +173,7 @@ fn goal(draw: &mut Draw) -> String {
     if draw.chance(1, 3) {
         return several(draw, " ", |d| {
             let tool = d.pick(&USES);
-            format!("{} uses the {} to {}.", d.pick(&NAMES), tool.tool, d.pick(tool.goals))
+            format!("today {} uses the {} to {}.", d.pick(&NAMES), tool.tool, d.pick(tool.goals))
         });
     }
     exercises(draw, |d| train(d, "piqa", share::OTHERS, goals::goal))
@@ -162,7 +182,7 @@ fn goal(draw: &mut Draw) -> String {
 fn passage(draw: &mut Draw) -> String {
     let passage = on_side(draw, Part::Train, "boolq", share::OTHERS, binding::passage, |p| &p.text);
     let mut text = passage.text;
-    let count = 2 + draw.below(3);
+    let count = 3 + draw.below(3);
     for (question, yes) in draw.several(&passage.questions, count) {
         text += &format!("\nQuestion: {question}?\nAnswer: {}", if yes { "yes" } else { "no" });
     }

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use super::{
     draw::{Draw, fill, hash},
     tables::{
-        ACTIONS, ANIMALS, COLOURS, DRINKS, FOODS, HOMES, INSTRUMENTS, JOBS, MATERIALS, NAMES, PETS, THINGS,
-        USES,
+        ACTIONS, ANIMALS, COLOURS, DRINKS, FOODS, HOMES, INSTRUMENTS, JOBS, Job, MATERIALS, Material, NAMES,
+        PETS, THINGS, USES, Use,
     },
 };
 
@@ -128,12 +128,11 @@ impl World {
         let index = self.facts.len();
         let relation = self.relations.len() - 1;
         let kind = &mut self.relations[relation];
-        match kind.values.iter().position(|v| v == value) {
-            Some(place) => kind.holders[place].push(index),
-            None => {
-                kind.values.push(value.to_owned());
-                kind.holders.push(vec![index]);
-            }
+        if let Some(place) = kind.values.iter().position(|v| v == value) {
+            kind.holders[place].push(index);
+        } else {
+            kind.values.push(value.to_owned());
+            kind.holders.push(vec![index]);
         }
         let (value, middle) = (value.to_owned(), middle.to_owned());
         self.facts.push(Fact { relation, subject, value, middle, pronoun, also: Vec::new() });
@@ -302,11 +301,11 @@ impl World {
             &["{x} is used {v}.", "people use {x} {v}.", "you need {x} {v}."],
             &["what is {x} used for?", "what do people use {x} for?", "for what do you need {x}?"],
             "{v}",
-            USES.map(|u| (format!("the {}", u.tool), u.purpose.to_owned())),
+            USES.map(|u| (format!("the {}", u.tool), purpose(&u))),
         );
         for (i, tool) in USES.iter().enumerate() {
             let also = USES.iter().filter(|u| u.group == tool.group && u.tool != tool.tool);
-            self.facts[first + i].also = also.map(|u| u.purpose.to_owned()).collect();
+            self.facts[first + i].also = also.map(purpose).collect();
         }
     }
 
@@ -337,7 +336,10 @@ impl World {
             &["{x} lives {v}.", "the home of {x} is {v}.", "you can meet {x} {v}."],
             &["where does {x} live?", "where is the home of {x}?", "where can you meet {x}?"],
             "{v}",
-            rows("in the ", 3),
+            ANIMALS.map(|a| {
+                let on = ["farm", "mountain"].contains(&a[3]);
+                (format!("the {}", a[0]), format!("{} the {}", if on { "on" } else { "in" }, a[3]))
+            }),
         );
         self.of(
             "cover",
@@ -356,7 +358,7 @@ impl World {
     }
 
     fn about_jobs(&mut self) {
-        let name = |j: &super::tables::Job| format!("a {}", j.name);
+        let name = |j: &Job| format!("a {}", j.name);
         self.of(
             "job place",
             &["{x} works {v}.", "you can meet {x} {v}.", "the work of {x} is done {v}."],
@@ -514,18 +516,24 @@ impl World {
     }
 
     /// For each thing, a fact that follows from its material.
-    fn things(&mut self, value: impl Fn(&super::tables::Material) -> &'static str) {
+    fn things(&mut self, value: impl Fn(&Material) -> &'static str) {
         for thing in &THINGS {
             let material = MATERIALS.iter().find(|m| m.name == thing[2]).expect("a known material");
             self.fact(format!("the {}", thing[0]), value(material), "it", material.name);
         }
     }
 
-    /// One of the sentences that say a fact.
-    pub(super) fn say(&self, draw: &mut Draw, fact: usize) -> String {
+    /// All sentences that say a fact.
+    pub(super) fn sentences(&self, fact: usize) -> Vec<String> {
         let fact = &self.facts[fact];
-        let template = draw.pick(&self.relations[fact.relation].statements);
-        fill(template, &[("x", &fact.subject), ("v", &fact.value), ("s", fact.pronoun), ("w", &fact.middle)])
+        let values = [("x", &*fact.subject), ("v", &*fact.value), ("s", fact.pronoun), ("w", &*fact.middle)];
+        self.relations[fact.relation].statements.iter().map(|template| fill(template, &values)).collect()
+    }
+
+    /// All questions whose answer the fact is.
+    pub(super) fn questions(&self, fact: usize) -> Vec<String> {
+        let fact = &self.facts[fact];
+        self.relations[fact.relation].questions.iter().map(|q| fill(q, &[("x", &fact.subject)])).collect()
     }
 
     /// The words of an answer: `value` is the fact's own or another of its relation.
@@ -534,11 +542,14 @@ impl World {
         fill(&self.relations[fact.relation].answer, &[("v", value), ("s", fact.pronoun)])
     }
 
+    /// One of the sentences that say a fact.
+    pub(super) fn say(&self, draw: &mut Draw, fact: usize) -> String {
+        draw.pick(&self.sentences(fact)).clone()
+    }
+
     /// One of the questions whose answer the fact is.
     pub(super) fn ask(&self, draw: &mut Draw, fact: usize) -> String {
-        let fact = &self.facts[fact];
-        let template = draw.pick(&self.relations[fact.relation].questions);
-        fill(template, &[("x", &fact.subject)])
+        draw.pick(&self.questions(fact)).clone()
     }
 
     /// Whether a fact of two hops is told. Half of them are; the others have to be inferred.
@@ -546,6 +557,11 @@ impl World {
         let fact = &self.facts[fact];
         hash(&format!("told: {} of {}", self.relations[fact.relation].name, fact.subject)).is_multiple_of(2)
     }
+}
+
+/// "to cut the bread".
+fn purpose(tool: &Use) -> String {
+    format!("to {}", tool.goals[0])
 }
 
 /// `count` members of 0..values, each equally often up to one, in random order.

@@ -8,8 +8,10 @@ pub(super) mod pairs;
 pub(super) mod recall;
 pub(super) mod steps;
 
-use super::draw::{Draw, hash};
-use crate::world::Part;
+use super::{
+    Part,
+    draw::{Draw, hash},
+};
 
 /// A question with several answers, of which one is true.
 pub(super) struct Question {

@@ -26,8 +26,8 @@
 //!
 //! The right answer goes round the places; one string is right about as often as it should be for how often it is
 //! offered; and an item is accepted only while neither length, words, frequency of words nor words shared with the
-//! prompt lead to the right answer more often than chance (`balance`). WinoGrande's sentences come as twins; BoolQ's
-//! false questions are made of words of the passage.
+//! prompt lead to the right answer more often than chance (`balance`). WinoGrande's sentences come as twins; two thirds of
+//! BoolQ's false questions are made of words of the passage, as all true ones are.
 //!
 //! Everything is integers and ChaCha8: the same bytes on every machine.
 
@@ -39,6 +39,8 @@ mod items;
 mod routines;
 mod tables;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use sha2::{Digest, Sha256};
 
@@ -87,7 +89,12 @@ pub fn text(part: Part, seed: u64, bytes: usize) -> String {
 
 /// SHA-256 in lower-case hexadecimal of [`text`], for recipes that name the text they were made with.
 pub fn digest(part: Part, seed: u64, bytes: usize) -> String {
-    Sha256::digest(text(part, seed, bytes)).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&text(part, seed, bytes))
+}
+
+/// SHA-256 of a text in lower-case hexadecimal.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Blocks of one or two kinds, one below the other.

@@ -101,21 +101,25 @@ pub(super) struct Action {
 }
 
 pub(super) const ACTIONS: [Action; 5] = [
-    Action { place: "in deep water", event: "{p} throws {x} into deep water.", both: "are in deep water" },
+    Action {
+        place: "in deep water",
+        event: "today {p} throws {x} into deep water.",
+        both: "are in deep water",
+    },
     Action {
         place: "on the hard floor",
-        event: "{p} drops {x} on the hard floor.",
+        event: "today {p} drops {x} on the hard floor.",
         both: "fall on the hard floor",
     },
-    Action { place: "in the fire", event: "{p} throws {x} into the fire.", both: "are in the fire" },
+    Action { place: "in the fire", event: "today {p} throws {x} into the fire.", both: "are in the fire" },
     Action {
         place: "under the hammer",
-        event: "{p} puts {x} under the hammer.",
+        event: "today {p} puts {x} under the hammer.",
         both: "are under the hammer",
     },
     Action {
         place: "in the long rain",
-        event: "{p} leaves {x} in the long rain.",
+        event: "today {p} leaves {x} in the long rain.",
         both: "are in the long rain",
     },
 ];
@@ -227,161 +231,118 @@ pub(super) const THINGS: [Thing; 64] = [
 pub(super) struct Use {
     pub tool: &'static str,
     pub group: &'static str,
-    /// "to cut bread": the use that is told as a fact.
-    pub purpose: &'static str,
+    /// What it is for. The first is the use that is told as a fact.
     pub goals: &'static [&'static str],
 }
 
-const fn tool(
-    tool: &'static str,
-    group: &'static str,
-    purpose: &'static str,
-    goals: &'static [&'static str],
-) -> Use {
-    Use { tool, group, purpose, goals }
+const fn tool(tool: &'static str, group: &'static str, goals: &'static [&'static str]) -> Use {
+    Use { tool, group, goals }
 }
 
 pub(super) const USES: [Use; 22] = [
-    tool("knife", "cut", "to cut bread", &["cut the bread", "cut the cheese", "cut the cake"]),
-    tool("axe", "cut", "to chop wood", &["chop the wood", "chop the log", "chop the branch"]),
-    tool("saw", "cut", "to saw boards", &["saw the board", "saw the beam"]),
-    tool("hammer", "hammer", "to hit nails", &["hit the nail", "hit the peg"]),
-    tool("spoon", "spoon", "to stir soup", &["stir the soup", "stir the tea", "stir the porridge"]),
-    tool("broom", "broom", "to sweep floors", &["sweep the floor", "sweep the yard", "sweep the hall"]),
-    tool("brush", "brush", "to paint walls", &["paint the wall", "paint the door", "paint the fence"]),
-    tool("needle", "needle", "to sew coats", &["sew the coat", "sew the shirt", "sew the dress"]),
-    tool("spade", "spade", "to dig holes", &["dig the hole", "dig the ditch", "dig the well"]),
-    tool(
-        "ladder",
-        "ladder",
-        "to climb up",
-        &["climb to the roof", "climb to the nest", "climb to the window"],
-    ),
-    tool("rope", "rope", "to tie boats", &["tie the boat", "tie the horse", "tie the goat"]),
-    tool("bucket", "carry", "to carry water", &["carry the water", "carry the milk", "carry the sand"]),
-    tool(
-        "basket",
-        "carry",
-        "to gather apples",
-        &["gather the apples", "gather the eggs", "gather the berries"],
-    ),
-    tool("kettle", "heat", "to boil water", &["boil the water", "make the tea"]),
-    tool("pan", "heat", "to fry eggs", &["fry the eggs", "fry the fish", "fry the meat"]),
-    tool("pot", "heat", "to cook soup", &["cook the soup", "cook the rice", "cook the porridge"]),
-    tool("key", "key", "to open doors", &["open the door", "open the gate", "open the lock"]),
-    tool("lamp", "lamp", "to give light", &["see in the cave", "see in the dark", "read at night"]),
-    tool("net", "net", "to catch fish", &["catch the fish", "catch the trout", "catch the carp"]),
-    tool("pen", "pen", "to write letters", &["write the letter", "write the story", "write the song"]),
-    tool("map", "map", "to find ways", &["find the way", "find the road", "find the path"]),
-    tool("coin", "coin", "to pay bakers", &["pay the baker", "pay the tailor", "pay the smith"]),
+    tool("knife", "cut", &["cut the bread", "cut the cheese", "cut the cake"]),
+    tool("axe", "cut", &["chop the wood", "chop the log", "chop the branch"]),
+    tool("saw", "cut", &["saw the board", "saw the beam"]),
+    tool("hammer", "hammer", &["hit the nail", "hit the peg"]),
+    tool("spoon", "spoon", &["stir the soup", "stir the tea", "stir the porridge"]),
+    tool("broom", "broom", &["sweep the floor", "sweep the yard", "sweep the hall"]),
+    tool("brush", "brush", &["paint the wall", "paint the door", "paint the fence"]),
+    tool("needle", "needle", &["sew the coat", "sew the shirt", "sew the dress"]),
+    tool("spade", "spade", &["dig the hole", "dig the ditch", "dig the well"]),
+    tool("ladder", "ladder", &["climb to the roof", "climb to the nest", "climb to the window"]),
+    tool("rope", "rope", &["tie the boat", "tie the horse", "tie the goat"]),
+    tool("bucket", "carry", &["carry the water", "carry the milk", "carry the sand"]),
+    tool("basket", "carry", &["gather the apples", "gather the eggs", "gather the berries"]),
+    tool("kettle", "heat", &["boil the water", "make the tea"]),
+    tool("pan", "heat", &["fry the eggs", "fry the fish", "fry the meat"]),
+    tool("pot", "heat", &["cook the soup", "cook the rice", "cook the porridge"]),
+    tool("key", "key", &["open the door", "open the gate", "open the lock"]),
+    tool("lamp", "lamp", &["see in the cave", "see in the dark", "read at night"]),
+    tool("net", "net", &["catch the fish", "catch the trout", "catch the carp"]),
+    tool("pen", "pen", &["write the letter", "write the story", "write the song"]),
+    tool("map", "map", &["find the way", "find the road", "find the path"]),
+    tool("coin", "coin", &["pay the baker", "pay the tailor", "pay the smith"]),
 ];
 
-/// A cause with persons `{p}`, `{s}` (she or he), `{h}` (her or his) and a place `{l}`; its effect; what is not so.
+/// A cause with persons `{p}`, `{s}` (she or he), `{h}` (her or his) and a place `{l}`; its effect.
 pub(super) struct Cause {
-    pub cause: &'static str,
+    pub before: &'static str,
     pub effect: &'static str,
-    pub not: [&'static str; 5],
+    /// Other effects that might well come of it, so that they are not wrong.
+    pub also: &'static [&'static str],
 }
 
-const fn cause(cause: &'static str, effect: &'static str, not: [&'static str; 5]) -> Cause {
-    Cause { cause, effect, not }
+const fn cause(before: &'static str, effect: &'static str, also: &'static [&'static str]) -> Cause {
+    Cause { before, effect, also }
 }
 
 pub(super) const CAUSES: [Cause; 20] = [
-    cause(
-        "it rained all night at the {l}. now the ground is",
-        "wet",
-        ["dry", "hot", "dusty", "sour", "asleep"],
-    ),
+    cause("it rained all night at the {l}. now the ground is", "wet", &["muddy", "cold", "dirty", "clean"]),
     cause(
         "the sun shone all week at the {l}. now the ground is",
         "dry",
-        ["wet", "frozen", "sour", "cold", "muddy"],
+        &["hot", "dusty", "dirty", "clean", "thirsty"],
     ),
+    cause("the night was very cold at the {l}. now the water is", "frozen", &["cold", "clean"]),
+    cause("the carts drove past the {l} all summer. now the road is", "dusty", &["dry", "dirty", "hot"]),
     cause(
-        "the night was very cold at the {l}. now the water is",
-        "frozen",
-        ["hot", "dry", "sour", "sweet", "dusty"],
-    ),
-    cause(
-        "the carts drove past the {l} all summer. now the road is",
-        "dusty",
-        ["frozen", "sour", "sweet", "hungry", "wet"],
-    ),
-    cause(
-        "{p} has not eaten since the morning. now {s} is",
+        "today {p} has not eaten since the morning. now {s} is",
         "hungry",
-        ["full", "frozen", "sour", "dusty", "sweet"],
+        &["thirsty", "tired", "sad", "angry", "cold"],
     ),
     cause(
-        "{p} ate six plates of food at the {l}. now {s} is",
+        "today {p} ate six plates of food at the {l}. now {s} is",
         "full",
-        ["hungry", "thirsty", "frozen", "sour", "dry"],
+        &["happy", "tired", "asleep", "hot"],
     ),
     cause(
-        "{p} ran to the {l} without a drink. now {s} is",
+        "today {p} ran to the {l} without a drink. now {s} is",
         "thirsty",
-        ["full", "frozen", "sour", "asleep", "sweet"],
+        &["tired", "hot", "hungry", "dry", "dirty", "muddy", "wet", "dusty"],
     ),
     cause(
-        "{p} worked at the {l} day and night. now {s} is",
+        "today {p} worked at the {l} day and night. now {s} is",
         "tired",
-        ["sour", "sweet", "frozen", "full", "cool"],
+        &["asleep", "hungry", "thirsty", "sad", "dirty", "angry", "cold", "dusty", "muddy", "hot", "wet"],
     ),
     cause(
-        "{p} went to bed after a long day. now {s} is",
+        "today {p} went to bed after a long day. now {s} is",
         "asleep",
-        ["hungry", "angry", "thirsty", "sour", "afraid"],
+        &["tired", "full", "happy", "clean", "dry"],
     ),
     cause(
-        "{p} stood in the snow at the {l} without a coat. now {s} is",
+        "today {p} stood in the snow at the {l} without a coat. now {s} is",
         "cold",
-        ["hot", "full", "asleep", "sweet", "sour"],
-    ),
-    cause("{p} sits next to the great fire. now {s} is", "hot", ["cold", "frozen", "wet", "sour", "cool"]),
-    cause(
-        "{p} fell into the mud at the {l}. now {h} coat is",
-        "muddy",
-        ["clean", "sweet", "hungry", "asleep", "frozen"],
+        &["wet", "frozen", "sad", "tired", "angry", "hungry"],
     ),
     cause(
-        "{p} washed {h} hands at the {l}. now {h} hands are",
-        "clean",
-        ["muddy", "dusty", "dirty", "sour", "hungry"],
+        "today {p} sits next to the great fire. now {s} is",
+        "hot",
+        &["dry", "happy", "thirsty", "tired", "dirty"],
     ),
+    cause("today {p} fell into the mud at the {l}. now {h} coat is", "muddy", &["dirty", "wet", "cold"]),
+    cause("today {p} washed {h} hands at the {l}. now {h} hands are", "clean", &["wet", "cold"]),
     cause(
-        "{p} cleaned the stove with {h} bare hands. now {h} hands are",
+        "today {p} cleaned the stove with {h} bare hands. now {h} hands are",
         "dirty",
-        ["clean", "sweet", "frozen", "hungry", "asleep"],
+        &["dusty", "hot", "dry", "muddy"],
     ),
+    cause("today {p} lost {h} dear friend at the {l}. now {s} is", "sad", &["angry", "afraid", "tired"]),
+    cause("today {p} got a fine gift at the {l}. now {s} is", "happy", &[]),
     cause(
-        "{p} lost {h} dear friend at the {l}. now {s} is",
-        "sad",
-        ["happy", "full", "sweet", "sour", "frozen"],
-    ),
-    cause(
-        "{p} got a fine gift at the {l}. now {s} is",
-        "happy",
-        ["sad", "angry", "afraid", "sour", "frozen"],
-    ),
-    cause(
-        "{p} heard a wolf in the dark near the {l}. now {s} is",
+        "today {p} heard a wolf in the dark near the {l}. now {s} is",
         "afraid",
-        ["asleep", "happy", "sweet", "full", "cool"],
+        &["cold", "sad", "angry", "tired"],
     ),
     cause(
-        "a thief stole the purse of {p} at the {l}. now {s} is",
+        "today a thief stole the purse of {p} at the {l}. now {s} is",
         "angry",
-        ["happy", "asleep", "full", "sweet", "sour"],
+        &["sad", "afraid", "hungry", "tired"],
     ),
     cause(
-        "{p} left the milk in the sun at the {l}. now the milk is",
+        "today {p} left the milk in the sun at the {l}. now the milk is",
         "sour",
-        ["frozen", "sweet", "cold", "cool", "asleep"],
+        &["hot", "dry", "dirty", "dusty"],
     ),
-    cause(
-        "{p} put honey into the tea at the {l}. now the tea is",
-        "sweet",
-        ["sour", "muddy", "dusty", "frozen", "hungry"],
-    ),
+    cause("today {p} put honey into the tea at the {l}. now the tea is", "sweet", &["hot", "clean", "full"]),
 ];

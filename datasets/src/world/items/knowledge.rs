@@ -38,8 +38,9 @@ pub(crate) fn effect(draw: &mut Draw) -> Question {
     if draw.chance(2, 5) {
         let cause = draw.pick(&CAUSES);
         let values = [("p", person), ("s", pronoun(person)), ("h", possessive(person)), ("l", place)];
-        let text = fill(cause.cause, &values);
-        let wrong = cause.not.map(str::to_owned).to_vec();
+        let text = fill(cause.before, &values);
+        let wrong = CAUSES.iter().map(|c| c.effect).filter(|e| *e != cause.effect && !cause.also.contains(e));
+        let wrong = wrong.map(str::to_owned).collect();
         return Question { key: text.clone(), text, label: "", gold: cause.effect.to_owned(), wrong };
     }
     let index = draw.below(ACTIONS.len());

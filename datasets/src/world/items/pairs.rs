@@ -19,14 +19,14 @@ pub(crate) struct Twins {
 
 /// A situation with `{a}` and `{b}`, and two ends of which the first tells `{a}`, the second `{b}`.
 const SITUATIONS: [[&str; 3]; 8] = [
-    ["{a} gave the {f} to {b} because _", "was full.", "was hungry."],
-    ["{a} carried the {o} for {b} because _", "was strong.", "was weak."],
-    ["{a} asked {b} for the way to the {l} because _", "was lost.", "was at home there."],
-    ["{a} won the race against {b} because _", "was fast.", "was slow."],
-    ["{a} gave a warm coat to {b} because _", "was warm.", "was cold."],
-    ["{a} told {b} about the way to the {l} because _", "was at home there.", "was lost."],
-    ["{a} sold the {o} to {b} because _", "had no money.", "had much money."],
-    ["{a} taught {b} to make the {o} because _", "was old.", "was young."],
+    ["today {a} gave the {f} to {b} because _", "was full.", "was hungry."],
+    ["today {a} carried the {o} for {b} because _", "was strong.", "was weak."],
+    ["today {a} asked {b} for the way to the {l} because _", "was lost.", "was at home there."],
+    ["today {a} won the race against {b} because _", "was fast.", "was slow."],
+    ["today {a} gave a warm coat to {b} because _", "was warm.", "was cold."],
+    ["today {a} told {b} about the way to the {l} because _", "was at home there.", "was lost."],
+    ["today {a} sold the {o} to {b} because _", "had no money.", "had much money."],
+    ["today {a} taught {b} to make the {o} because _", "was old.", "was young."],
 ];
 
 /// Twins of any kind.
@@ -86,15 +86,19 @@ fn traits(world: &World, draw: &mut Draw) -> Twins {
     let people = draw.several(&(0..NAMES.len()).collect::<Vec<_>>(), 2);
     let people = [&world.people[people[0]], &world.people[people[1]]];
     let (start, ends): (&str, [String; 2]) = match draw.below(7) {
-        0 => ("{a} and {b} are at work. _", people.map(|p| format!("{}.", JOBS[p.job].does))),
-        1 => ("{a} and {b} are thirsty. _", people.map(|p| format!("drinks {}.", DRINKS[p.drink]))),
-        2 => ("{a} and {b} are hungry. _", people.map(|p| format!("eats {}.", FOODS[p.food]))),
-        3 => {
-            ("{a} and {b} play music. _", people.map(|p| format!("plays the {}.", INSTRUMENTS[p.instrument])))
-        }
-        4 => ("{a} and {b} go home. _", people.map(|p| format!("lives {}.", HOMES[p.home]))),
-        5 => ("{a} and {b} feed their pets. _", people.map(|p| format!("has a {}.", PETS[p.pet]))),
-        _ => ("{a} and {b} buy paint. _", people.map(|p| format!("likes the colour {}.", COLOURS[p.colour]))),
+        0 => ("today {a} and {b} are at work. _", people.map(|p| format!("{}.", JOBS[p.job].does))),
+        1 => ("today {a} and {b} are thirsty. _", people.map(|p| format!("drinks {}.", DRINKS[p.drink]))),
+        2 => ("today {a} and {b} are hungry. _", people.map(|p| format!("eats {}.", FOODS[p.food]))),
+        3 => (
+            "today {a} and {b} play music. _",
+            people.map(|p| format!("plays the {}.", INSTRUMENTS[p.instrument])),
+        ),
+        4 => ("today {a} and {b} go home. _", people.map(|p| format!("lives {}.", HOMES[p.home]))),
+        5 => ("today {a} and {b} feed their pets. _", people.map(|p| format!("has a {}.", PETS[p.pet]))),
+        _ => (
+            "today {a} and {b} buy paint. _",
+            people.map(|p| format!("likes the colour {}.", COLOURS[p.colour])),
+        ),
     };
     if ends[0] == ends[1] {
         return traits(world, draw);

@@ -31,7 +31,7 @@ const STORIES: [Story; 10] = [
     story_of(
         Sort::Containers,
         Sort::Things,
-        "{c} put the {x} into the {1}. {c} put the {y} into the {2}. then {c} went to the {l} with {d}. in the evening {d} wanted to have the {k}, so {c} opened the",
+        "today {c} put the {x} into the {1}. {c} put the {y} into the {2}. then {c} went to the {l} with {d}. in the evening {d} wanted to have the {k}, so {c} opened the",
     ),
     story_of(
         Sort::Containers,
@@ -41,7 +41,7 @@ const STORIES: [Story; 10] = [
     story_of(
         Sort::People,
         Sort::Things,
-        "{c} gave the {x} to {1}. {c} gave the {y} to {2}. it was a long day at the {l}. whoever wanted to have the {k} had to ask",
+        "today {c} gave the {x} to {1}. {c} gave the {y} to {2}. it was a long day at the {l}. whoever wanted to have the {k} had to ask",
     ),
     story_of(
         Sort::People,
@@ -51,32 +51,32 @@ const STORIES: [Story; 10] = [
     story_of(
         Sort::Things,
         Sort::People,
-        "{x} lost the {1} at the {l}. {y} lost the {2} at the {m}. they looked for hours. at last {k} was happy, because {c} came with the",
+        "today {x} lost the {1} at the {l}. {y} lost the {2} at the {m}. they looked for hours. at last {k} was happy, because {c} came with the",
     ),
     story_of(
         Sort::Things,
         Sort::People,
-        "{x} bought the {1} at the {l}. {y} bought the {2} at the {m}. then they went home with {c}. in the evening {k} was happy with the",
+        "today {x} bought the {1} at the {l}. {y} bought the {2} at the {m}. then they went home with {c}. in the evening {k} was happy with the",
     ),
     story_of(
         Sort::Places,
         Sort::People,
-        "{x} went to the {1}. {y} went to the {2}. {c} had the {o} and wanted to show it to {k}. so {c} walked to the",
+        "today {x} went to the {1}. {y} went to the {2}. {c} had the {o} and wanted to show it to {k}. so {c} walked to the",
     ),
     story_of(
         Sort::Places,
         Sort::People,
-        "{x} waits at the {1}. {y} waits at the {2}. {c} has a letter for {k} in the bag. so now {c} walks to the",
+        "today {x} waits at the {1}. {y} waits at the {2}. {c} has a letter for {k} in the bag. so now {c} walks to the",
     ),
     story_of(
         Sort::Animals,
         Sort::Places,
-        "{c} saw the {1} at the {x}. {c} saw the {2} at the {y}. in the evening {c} told {d} about it. {d} went to the {k} at once to see the",
+        "today {c} saw the {1} at the {x}. {c} saw the {2} at the {y}. in the evening {c} told {d} about it. {d} went to the {k} at once to see the",
     ),
     story_of(
         Sort::Animals,
         Sort::People,
-        "{x} is afraid of the {1}. {y} is afraid of the {2}. today they walk to the {l} with {c}. now {k} runs away, because there is the",
+        "today {x} is afraid of the {1}. {y} is afraid of the {2}. they walk to the {l} with {c}. now {k} runs away, because there is the",
     ),
 ];
 
