@@ -33,20 +33,19 @@ pub(crate) fn capitalize(text: &str) -> String {
 fn title(c: char) -> String {
     let upper = || c.to_uppercase();
     match c {
+        // In title case already: Greek with iota beside. Georgian has capitals, but no sentence begins with one.
+        '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}' | '\u{10d0}'..='\u{10ff}' => c.into(),
         // Digraphs: DŽ, Dž, dž and their like stand in threes, the title case in the middle.
         'Ǆ'..='ǆ' => 'ǅ'.into(),
         'Ǉ'..='ǉ' => 'ǈ'.into(),
         'Ǌ'..='ǌ' => 'ǋ'.into(),
         'Ǳ'..='ǳ' => 'ǲ'.into(),
-        // Georgian has capitals, but no sentence begins with one.
-        '\u{10d0}'..='\u{10ff}' => c.into(),
         'ŉ' => upper().collect(),
         // Greek with iota below, which title case keeps there: letters of their own ...
         '\u{1f80}'..='\u{1faf}' => char::from_u32(c as u32 | 8).map_or_else(String::new, String::from),
         '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => {
             char::from_u32(c as u32 + 9).map_or_else(String::new, String::from)
         }
-        '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}' => c.into(),
         // ... or a mark.
         '\u{1fb2}' | '\u{1fb4}' | '\u{1fb7}' | '\u{1fc2}' | '\u{1fc4}' | '\u{1fc7}' | '\u{1ff2}'
         | '\u{1ff4}' | '\u{1ff7}' => upper().map(|u| if u == 'Ι' { '\u{345}' } else { u }).collect(),

@@ -313,6 +313,13 @@ impl SuiteResults {
         sha256(lines.collect::<String>().as_bytes())
     }
 
+    /// Names of the tasks that have a metric, in the suite's order.
+    pub fn tasks_with(&self, metric: Metric) -> Vec<String> {
+        let tasks = self.models.first().map_or(&[][..], |model| &model.tasks);
+        let with = tasks.iter().filter(|t| t.task.metrics().any(|m| m == metric));
+        with.map(|t| t.task.task.clone()).collect()
+    }
+
     /// The results of one model.
     pub fn model(&self, name: &str) -> Option<&ModelResults> {
         self.models.iter().find(|m| m.name == name)

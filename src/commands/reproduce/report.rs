@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use b158_eval::{
-    Average, AverageParity, CompareOptions, Margins, Metric, ModelResults, Parity, Role, Suite, SuiteResults,
+    Average, AverageParity, CompareOptions, Margins, ModelResults, Parity, Role, Suite, SuiteResults,
     above_chance, average, chance, compare, compare_averages, suite::SuiteModel,
 };
 use serde::Serialize;
@@ -119,13 +119,6 @@ impl Report {
     /// Whether the suite has sizes.
     pub fn has_sizes(&self) -> bool {
         self.models.iter().any(|row| row.size.is_some())
-    }
-
-    /// Tasks that have a metric.
-    pub fn tasks_with(&self, results: &SuiteResults, metric: Metric) -> Vec<String> {
-        let tasks = results.models.first().map_or(&[][..], |model| &model.tasks);
-        let with = tasks.iter().filter(|t| t.metric(metric).is_some());
-        with.map(|t| t.task.task.clone()).collect()
     }
 }
 

@@ -14,10 +14,10 @@ pub fn summary(report: &Report, results: &SuiteResults) -> String {
     if let Some(notice) = report.notice {
         out += &format!("{notice}\n\n");
     }
-    let perplexities = report.tasks_with(results, Metric::WordPerplexity);
+    let perplexities = results.tasks_with(Metric::WordPerplexity);
     out += "## Size, memory, latency and perplexity\n\n";
     out += &sizes(report, results, &perplexities);
-    let accuracies = report.tasks_with(results, Metric::Acc);
+    let accuracies = results.tasks_with(Metric::Acc);
     if !accuracies.is_empty() {
         out += "\n## End tasks\n\n";
         out += &end_tasks(report, results, &accuracies);
