@@ -9,7 +9,7 @@ pub(super) const CREDIT: i64 = 60;
 /// How many items a rule may be ahead of chance at any time: 3 of 500 are 0.6 points.
 const AHEAD: i64 = 3 * CREDIT;
 /// How much text tells the frequency of words.
-const COUNTED: usize = 1 << 20;
+const COUNTED: usize = 2 << 20;
 
 /// The words of a text, without punctuation.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -5,7 +5,6 @@ use super::{
     draw::Draw,
     facts::World,
     items::{Question, binding, goals, knowledge, on_side, pairs, recall, steps},
-    routines::ROUTINES,
     tables::{NAMES, USES},
 };
 
@@ -36,7 +35,7 @@ pub(super) enum Kind {
 
 /// Every kind with its weight.
 pub(super) const KINDS: [(Kind, usize); 11] = [
-    (Kind::Portrait, 26),
+    (Kind::Portrait, 29),
     (Kind::Comparison, 10),
     (Kind::Inference, 4),
     (Kind::Routine, 7),
@@ -165,8 +164,7 @@ fn inference(world: &World, draw: &mut Draw) -> String {
 
 fn routine(draw: &mut Draw) -> String {
     let telling = on_side(draw, Part::Train, "hellaswag", share::OTHERS, steps::telling, |t| &t.key);
-    let routine = &ROUTINES[telling.routine];
-    format!("{}: {}", routine.name, telling.text(routine.steps.len()))
+    telling.whole()
 }
 
 fn goal(draw: &mut Draw) -> String {

@@ -18,7 +18,7 @@ pub(super) struct Question {
     /// What comes before the answer, without "Question: ".
     pub text: String,
     /// HellaSwag's name of an activity; empty elsewhere.
-    pub label: &'static str,
+    pub label: String,
     pub gold: String,
     /// Answers that are false in the world.
     pub wrong: Vec<String>,

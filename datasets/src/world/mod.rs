@@ -18,7 +18,7 @@
 //!
 //! - Documents: the SHA-256 of a document decides on which side it is, one in sixteen is held out.
 //! - Items of tasks: tasks and the exercises in documents come from the same proposals, and the SHA-256 of what
-//!   makes an item that item (the question of a fact, the day and the person of a routine, the passage) decides
+//!   makes an item that item (the question of a fact; what is done to which thing; the day and the person of a routine; the passage) decides
 //!   whether it may be an exercise. So no held-out question is in any document, while the facts that answer
 //!   it are told in many. Half of the facts that take two hops are told, the others have to be inferred.
 //!

@@ -128,7 +128,7 @@ fn hellaswag() -> Vec<Value> {
     };
     let propose = |d: &mut Draw| {
         let telling = steps::telling(d);
-        steps::next_step(d, telling)
+        steps::next_step(d, &telling)
     };
     items("hellaswag", share::OTHERS, 4, propose).into_iter().enumerate().map(row).collect()
 }

@@ -45,7 +45,7 @@ fn question(draw: &mut Draw, frames: &[Frame], goal: &str, gold: &str, wrong: &[
     let text = fill(frame.question, &values);
     let answer = |v: &str| fill(frame.answer, &[("v", v), ("s", pronoun(person))]);
     let wrong = wrong.iter().map(|v| answer(v)).collect();
-    Question { key: text.clone(), text, label: "", gold: answer(gold), wrong }
+    Question { key: text.clone(), text, label: String::new(), gold: answer(gold), wrong }
 }
 
 fn tool(draw: &mut Draw) -> Question {

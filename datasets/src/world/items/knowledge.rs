@@ -29,7 +29,7 @@ fn on_fact(world: &World, draw: &mut Draw, relation: usize) -> Question {
     let text = world.ask(draw, index);
     let wrong = relation.values.iter().filter(|v| **v != fact.value && !fact.also.contains(v));
     let wrong = wrong.map(|v| world.answer(index, v)).collect();
-    Question { key: text.clone(), text, label: "", gold: world.answer(index, &fact.value), wrong }
+    Question { key: text.clone(), text, label: String::new(), gold: world.answer(index, &fact.value), wrong }
 }
 
 /// The beginning of a sentence that ends with an effect.
@@ -41,7 +41,13 @@ pub(crate) fn effect(draw: &mut Draw) -> Question {
         let text = fill(cause.before, &values);
         let wrong = CAUSES.iter().map(|c| c.effect).filter(|e| *e != cause.effect && !cause.also.contains(e));
         let wrong = wrong.map(str::to_owned).collect();
-        return Question { key: text.clone(), text, label: "", gold: cause.effect.to_owned(), wrong };
+        return Question {
+            key: text.clone(),
+            text,
+            label: String::new(),
+            gold: cause.effect.to_owned(),
+            wrong,
+        };
     }
     let index = draw.below(ACTIONS.len());
     let mut effects: Vec<&str> = Vec::new();
@@ -60,5 +66,7 @@ pub(crate) fn effect(draw: &mut Draw) -> Question {
     let event = fill(ACTIONS[index].event, &[("p", person), ("x", &x)]);
     let text = format!("{event} the {}", thing[0]);
     let wrong = effects.iter().filter(|e| **e != gold).map(|&e| e.to_owned()).collect();
-    Question { key: text.clone(), text, label: "", gold: gold.to_owned(), wrong }
+    // Held out is the thing with what is done to it, whoever does it: the answer follows from what the material does.
+    let key = format!("{} {}", thing[0], ACTIONS[index].place);
+    Question { key, text, label: String::new(), gold: gold.to_owned(), wrong }
 }

@@ -221,10 +221,17 @@ fn one_solution_reaches_the_goal() {
 fn endings_are_steps_of_which_one_is_next() {
     for (prompt, choices, gold) in choices("hellaswag") {
         let label = prompt.split(':').next().unwrap();
-        let routine = ROUTINES.iter().find(|r| r.name == label).unwrap();
+        let (routine, object) = ROUTINES
+            .iter()
+            .flat_map(|r| r.objects.iter().map(move |o| (r, o)))
+            .find(|(r, o)| r.name.replace("{x}", o) == label)
+            .unwrap();
         let done = prompt.matches('.').count() - 1;
-        let next: Vec<usize> =
-            (0..4).filter(|&i| choices[i].trim_end_matches('.').ends_with(routine.steps[done])).collect();
+        let next: Vec<usize> = (0..4)
+            .filter(|&i| {
+                choices[i][..choices[i].len() - 1].ends_with(&routine.steps[done].replace("{x}", object))
+            })
+            .collect();
         assert_eq!(next, [gold], "{prompt} {choices:?}");
     }
 }
