@@ -253,7 +253,7 @@ pub struct EvalArgs {
 /// Which documents `eval` and `reproduce` evaluate on.
 #[derive(Args, Default)]
 pub struct DocumentArgs {
-    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: small embedded fixtures]
+    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: questions about the desk's small world]
     #[arg(long, env = "B158_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder with more task files (.yaml)

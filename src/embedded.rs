@@ -5,36 +5,42 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use b158_checkpoint::write_file;
 
+/// Paths as under `ci/`, and contents.
+type Files = &'static [(&'static str, &'static [u8])];
+
 macro_rules! embed {
-    ($($file:literal),* $(,)?) => {
-        &[$(($file, include_bytes!(concat!("../ci/", $file)))),*]
+    ($($path:literal)*) => { &[$(($path, include_bytes!(concat!("../ci/", $path)))),*] };
+}
+
+/// The files of twins; `embed_twin!("NAME")` has those that `b158 train` writes.
+macro_rules! embed_twin {
+    ($folder:literal) => {
+        embed_twin!($folder "config.json" "generation_config.json" "model.safetensors" "tokenizer.json"
+            "tokenizer_config.json")
+    };
+    ($folder:literal $($file:literal)*) => {
+        &[$((
+            concat!("twins/", $folder, "/", $file),
+            include_bytes!(concat!("../ci/twins/", $folder, "/", $file)),
+        )),*]
     };
 }
 
 const SUITE: &str = "suites/desk.yaml";
 
-/// Paths as under `ci/`, and contents.
-const FILES: &[(&str, &[u8])] = embed![
-    "suites/desk.yaml",
-    "twins/tiny-llama-f16/config.json",
-    "twins/tiny-llama-f16/generation_config.json",
-    "twins/tiny-llama-f16/model.safetensors",
-    "twins/tiny-llama-f16/tokenizer.json",
-    "twins/tiny-llama-f16/tokenizer_config.json",
-    "twins/tiny-b158-f16/config.json",
-    "twins/tiny-b158-f16/model.safetensors",
-    "twins/tiny-b158-f16/tokenizer.json",
-    "twins/tiny-b158-f16/tokenizer_config.json",
+const FILES: &[Files] = &[
+    embed!("suites/desk.yaml"),
+    embed_twin!("tiny-llama-f16"),
+    embed_twin!("tiny-b158-f16" "config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"),
 ];
 
 /// What has to be said on screen about these models.
-pub const NOTICE: &str =
-    "These twins are a regression fixture: small models, trained on the text they are tested on.";
+pub const NOTICE: &str = "These twins are a regression fixture: small models, not trained for these tasks.";
 
 /// Writes the suite and its models under `folder`, where they differ from what is there; returns the
 /// suite's path.
 pub fn unpack(folder: &Path) -> Result<PathBuf> {
-    for (name, bytes) in FILES {
+    for (name, bytes) in FILES.iter().copied().flatten() {
         let path = folder.join(name);
         let cannot = || format!("{}: cannot write", path.display());
         if std::fs::read(&path).is_ok_and(|found| found == *bytes) {

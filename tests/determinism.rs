@@ -18,12 +18,14 @@ fn packed(folder: &Path, format: &str) -> String {
     file
 }
 
-/// The result digest of one model on both desk tasks.
+/// The result digest of one model on both fixtures.
 fn digest(folder: &Path, model: &str, isa: &str, threads: &str) -> String {
     let out = folder.join("results");
     b158()
         .args(["eval", "--model", &format!("m={model}"), "--tasks", "arc_easy,wikitext", "--limit", "8"])
         .args(["--isa", isa, "--threads", threads])
+        .arg("--data")
+        .arg(common::fixtures())
         .arg("-o")
         .arg(&out)
         .assert()

@@ -47,7 +47,9 @@ fn pack(folder: &Path) {
 
 fn digest(model: &Path, out: &Path) -> String {
     b158()
-        .args(["eval", "--model", &format!("m={}", model.display()), "--tasks", "arc_easy", "-o"])
+        .args(["eval", "--model", &format!("m={}", model.display()), "--tasks", "arc_easy", "--data"])
+        .arg(common::fixtures())
+        .arg("-o")
         .arg(out)
         .assert()
         .success();

@@ -34,7 +34,7 @@ def tied(source):
 
 def desk_text():
     """The embedded text that the embedded twins were trained on."""
-    pages = (ROOT / "datasets/desk/wikitext.jsonl").read_text(encoding="utf-8").splitlines()
+    pages = (ROOT / "tests/fixtures/wikitext.jsonl").read_text(encoding="utf-8").splitlines()
     return "\n".join(json.loads(page)["page"] for page in pages)
 
 

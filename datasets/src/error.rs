@@ -39,17 +39,17 @@ pub enum Error {
         /// The folder that was searched.
         dir: PathBuf,
     },
-    /// Without a data folder only the desk data is there.
+    /// Without a data folder only the desk's data is there.
     #[error(
-        "no data for '{stem}': only {embedded} are embedded\nhint: put {stem}-{split}.jsonl or {stem}.jsonl into a folder and pass it as --data"
+        "no data for '{stem}': the desk makes only {made}\nhint: put {stem}-{split}.jsonl or {stem}.jsonl into a folder and pass it as --data"
     )]
-    NotEmbedded {
+    NotOfDesk {
         /// The dataset.
         stem: String,
         /// Its split.
         split: String,
-        /// The names of the embedded datasets.
-        embedded: String,
+        /// The names of the desk's tasks.
+        made: String,
     },
     /// A dataset's or split's name is not a plain file name.
     #[error(

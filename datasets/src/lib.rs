@@ -1,14 +1,13 @@
-//! Text and task data: loaders, tables and the embedded desk data.
+//! Text and task data: loaders, tables and the desk's small world, which is made on demand.
 //!
 //! ```text
 //!   --data DIR/arc_easy.jsonl  --+
 //!                                +-- locate --> jsonl --> Dataset { rows: JSON objects, origin }
-//!   embedded desk data         --+
+//!   world (the desk's data)    --+
 //!
 //!   Table { named columns } --> table --> bytes of a Parquet file --> table --> Table
 //! ```
 
-pub mod desk;
 pub mod error;
 pub mod jsonl;
 pub mod locate;

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //!   --data DIR given:   DIR/STEM-SPLIT.jsonl, else DIR/STEM.jsonl, else an error
-//!   not given:          the embedded desk data, else an error
+//!   not given:          the desk's data, made on the spot (`world`), else an error
 //! ```
 //!
-//! A given folder never falls back on the embedded data: a typing error would quietly turn a benchmark into
-//! the regression fixture.
+//! A given folder never falls back on the desk's data: a typing error would quietly turn a benchmark into a small
+//! world's questions.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::{Error, desk, jsonl};
+use crate::{Error, jsonl, world};
 
 /// Where tasks find their data.
 #[derive(Debug, Clone, Default)]
@@ -25,13 +26,13 @@ pub struct DataSource {
 pub struct Dataset {
     /// JSON objects, in the file's order; never empty.
     pub rows: Vec<Value>,
-    /// The file, or `embedded NAME`.
+    /// The file, or `desk NAME`.
     pub origin: String,
 }
 
 impl DataSource {
-    /// The embedded desk data.
-    pub fn embedded() -> Self {
+    /// The desk's data.
+    pub fn desk() -> Self {
         Self { dir: None }
     }
 
@@ -40,7 +41,7 @@ impl DataSource {
         Self { dir: Some(dir.into()) }
     }
 
-    /// The folder, or the embedded data without one.
+    /// The folder, or the desk's data without one.
     pub fn new(dir: Option<&Path>) -> Self {
         Self { dir: dir.map(Path::to_path_buf) }
     }
@@ -48,18 +49,18 @@ impl DataSource {
     /// Loads one split of a dataset.
     ///
     /// # Errors
-    /// [`Error::NotInFolder`], [`Error::NotEmbedded`] and [`Error::Name`] when there is no such data, otherwise
+    /// [`Error::NotInFolder`], [`Error::NotOfDesk`] and [`Error::Name`] when there is no such data, otherwise
     /// those of [`jsonl::read`].
     pub fn load(&self, stem: &str, split: &str) -> Result<Dataset, Error> {
         for name in [stem, split] {
             check_name(name)?;
         }
         let Some(dir) = &self.dir else {
-            let Some(text) = desk::get(stem) else {
-                let embedded = desk::DATASETS.map(|(name, _)| name).join(", ");
-                return Err(Error::NotEmbedded { stem: stem.into(), split: split.into(), embedded });
+            let Some(text) = desk(stem) else {
+                let made = world::TASKS.join(", ");
+                return Err(Error::NotOfDesk { stem: stem.into(), split: split.into(), made });
             };
-            let origin = format!("embedded {stem}");
+            let origin = format!("desk {stem}");
             return Ok(Dataset { rows: jsonl::parse(&origin, text.as_bytes())?, origin });
         };
         let names = [format!("{stem}-{split}.jsonl"), format!("{stem}.jsonl")];
@@ -68,6 +69,14 @@ impl DataSource {
         };
         Ok(Dataset { rows: jsonl::read(&path)?, origin: path.display().to_string() })
     }
+}
+
+/// The JSON Lines of a task of the desk: made once, used for every model.
+fn desk(stem: &str) -> Option<&'static str> {
+    static TEXTS: [OnceLock<Option<String>>; world::TASKS.len()] =
+        [const { OnceLock::new() }; world::TASKS.len()];
+    let index = world::TASKS.iter().position(|task| *task == stem)?;
+    TEXTS[index].get_or_init(|| world::dataset(stem)).as_deref()
 }
 
 /// Task files are user input: their names must not lead out of the data folder.
@@ -84,10 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn embedded_data_loads() {
-        for (name, rows) in [("arc_easy", 30), ("wikitext", 20)] {
-            let data = DataSource::embedded().load(name, "test").unwrap();
-            assert_eq!((data.rows.len(), data.origin), (rows, format!("embedded {name}")));
+    fn the_desk_has_all_its_tasks() {
+        for name in world::TASKS {
+            let data = DataSource::desk().load(name, "test").unwrap();
+            let rows = if name == "desk" { world::PAGES } else { world::ITEMS };
+            assert_eq!((data.rows.len(), data.origin), (rows, format!("desk {name}")));
         }
     }
 
@@ -109,10 +119,10 @@ mod tests {
 
     #[test]
     fn unknown_and_unsafe_names_are_refused() {
-        let message = |stem| DataSource::embedded().load(stem, "test").unwrap_err().to_string();
-        insta::assert_snapshot!(message("piqa"), @r"
-        no data for 'piqa': only arc_easy, wikitext are embedded
-        hint: put piqa-test.jsonl or piqa.jsonl into a folder and pass it as --data
+        let message = |stem| DataSource::desk().load(stem, "test").unwrap_err().to_string();
+        insta::assert_snapshot!(message("wikitext"), @r"
+        no data for 'wikitext': the desk makes only arc_easy, arc_challenge, hellaswag, boolq, openbookqa, piqa, winogrande, lambada, desk
+        hint: put wikitext-test.jsonl or wikitext.jsonl into a folder and pass it as --data
         ");
         insta::assert_snapshot!(message("../secret"), @r"
         '../secret' is not a usable dataset name

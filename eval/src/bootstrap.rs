@@ -60,15 +60,31 @@ pub fn interval_95(
     resampling: Resampling,
     statistic: impl Fn(&[usize]) -> f64 + Sync,
 ) -> (f64, f64) {
+    interval_95_of_strata(&[n], resampling, statistic)
+}
+
+/// [`interval_95`] where the documents are of several kinds, `strata[k]` of kind k and numbered one kind after the
+/// other: a resample has as many of each kind as there are.
+pub fn interval_95_of_strata(
+    strata: &[usize],
+    resampling: Resampling,
+    statistic: impl Fn(&[usize]) -> f64 + Sync,
+) -> (f64, f64) {
     let one = |indices: &mut Vec<usize>, resample: usize| {
         let mut random =
             SplitMix64 { state: mix(resampling.seed.wrapping_add((resample as u64).wrapping_mul(GAMMA))) };
         indices.clear();
-        indices.extend((0..n).map(|_| random.index(n)));
+        let mut first = 0;
+        for &n in strata {
+            indices.extend((0..n).map(|_| first + random.index(n)));
+            first += n;
+        }
         statistic(indices)
     };
-    let mut values: Vec<f64> =
-        (0..resampling.resamples).into_par_iter().map_init(|| Vec::with_capacity(n), one).collect();
+    let mut values: Vec<f64> = (0..resampling.resamples)
+        .into_par_iter()
+        .map_init(|| Vec::with_capacity(strata.iter().sum()), one)
+        .collect();
     values.sort_by(f64::total_cmp);
     let tail = resampling.resamples * 25 / 1000;
     (values[tail], values[values.len() - 1 - tail])
@@ -108,6 +124,17 @@ mod tests {
         let mean = |i: &[usize]| i.iter().filter(|i| **i < 200).count() as f64 / 400.0;
         let (low, high) = interval_95(400, Resampling::default(), mean);
         assert!((low - 0.451).abs() < 0.005 && (high - 0.549).abs() < 0.005, "{low} {high}");
+    }
+
+    #[test]
+    fn every_kind_keeps_its_number() {
+        let statistic = |i: &[usize]| {
+            assert!(
+                i.len() == 5 && i[..2].iter().all(|i| *i < 2) && i[2..].iter().all(|i| (2..5).contains(i))
+            );
+            0.0
+        };
+        assert_eq!(interval_95_of_strata(&[2, 3], Resampling::default(), statistic), (0.0, 0.0));
     }
 
     #[test]

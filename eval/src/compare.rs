@@ -75,6 +75,23 @@ pub struct CompareOptions {
     pub resampling: Resampling,
 }
 
+impl CompareOptions {
+    /// Whether the margins make sense and the models can be compared document by document.
+    pub(crate) fn check(&self, baseline: &ModelResults, candidate: &ModelResults) -> Result<(), Error> {
+        self.margins.check().map_err(|(message, hint)| Error::Config {
+            file: "margins".into(),
+            message,
+            hint: hint.into(),
+        })?;
+        check_paired(baseline, candidate).map_err(|(message, hint)| Error::Unpaired {
+            baseline: baseline.name.clone(),
+            candidate: candidate.name.clone(),
+            message,
+            hint: hint.into(),
+        })
+    }
+}
+
 /// What a comparison says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -166,23 +183,13 @@ pub fn compare(
     candidate: &ModelResults,
     options: &CompareOptions,
 ) -> Result<Parity, Error> {
-    options.margins.check().map_err(|(message, hint)| Error::Config {
-        file: "margins".into(),
-        message,
-        hint: hint.into(),
-    })?;
-    check_paired(baseline, candidate).map_err(|(message, hint)| Error::Unpaired {
-        baseline: baseline.name.clone(),
-        candidate: candidate.name.clone(),
-        message,
-        hint: hint.into(),
-    })?;
+    options.check(baseline, candidate)?;
     let mut metrics = Vec::new();
     for (b, c) in baseline.tasks.iter().zip(&candidate.tasks) {
         for (index, metric) in b.task.metrics().enumerate() {
             match metric {
                 Metric::BitsPerByte => {}
-                Metric::WordPerplexity | Metric::BytePerplexity => {
+                Metric::Perplexity | Metric::WordPerplexity | Metric::BytePerplexity => {
                     metrics.push(perplexity(b, c, index, metric, options));
                 }
                 _ => metrics.push(accuracy(b, c, index, metric, options)),
@@ -263,7 +270,7 @@ fn perplexity(
     metric: Metric,
     options: &CompareOptions,
 ) -> MetricParity {
-    // Per document: the loss of log-likelihood, and the words or bytes that it is spread over.
+    // Per document: the loss of log-likelihood, and the words, bytes or whole targets that it is spread over.
     let losses: Vec<(f64, f64)> = b
         .documents
         .iter()
@@ -272,6 +279,7 @@ fn perplexity(
             let units = match x.outcome {
                 Outcome::Rolling { words, .. } if metric == Metric::WordPerplexity => words,
                 Outcome::Rolling { bytes, .. } => bytes,
+                Outcome::Continuation => 1,
                 Outcome::Choice { .. } => 0,
             };
             (x.loglikelihood() - y.loglikelihood(), units as f64)
@@ -306,7 +314,7 @@ fn perplexity(
 }
 
 /// `interval` and `margin` on a scale on which more is better and 0 is no effect.
-fn verdict(n: usize, identical: bool, interval: (f64, f64), margin: f64) -> Verdict {
+pub(crate) fn verdict(n: usize, identical: bool, interval: (f64, f64), margin: f64) -> Verdict {
     let (low, high) = interval;
     if identical {
         Verdict::Parity

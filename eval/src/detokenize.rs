@@ -1,7 +1,8 @@
-//! Undoes WikiText's tokenization, as lm-eval's `wikitext/preprocess_wikitext.py` does.
+//! Undoes the marks that data sets carry, as lm-eval's `wikitext/preprocess_wikitext.py` and `hellaswag/utils.py` do.
 //!
 //! ```text
-//!   " built in 1 @,@ 872 ( low tide ) . \n" --> " built in 1,872 (low tide).\n"
+//!   wikitext    " built in 1 @,@ 872 ( low tide ) . \n"     --> " built in 1,872 (low tide).\n"
+//!   hellaswag   "Tie a knot [title] Take [step] a rope. "   --> "Tie a knot. Take a rope."
 //! ```
 //!
 //! The steps and their order are part of the protocol: every reported number depends on them.
@@ -9,6 +10,8 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
+
+use crate::python;
 
 /// Number separators and punctuation, before the brackets.
 const BEFORE: [(&str, &str); 10] = [
@@ -72,9 +75,32 @@ pub fn wikitext(page: &str) -> String {
     text
 }
 
+/// Section titles of WikiHow become sentences, other marks in square brackets go (within a line), and each pair of
+/// blanks becomes one, once.
+pub fn hellaswag(text: &str) -> String {
+    static MARK: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\[.*?\]").expect("the pattern is a constant"));
+    let text = python::strip(text).replace(" [title]", ". ");
+    MARK.replace_all(&text, "").replace("  ", " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hellaswag_as_the_original() {
+        // Outputs of the original in Python 3.11.
+        for (text, clean) in [
+            ("", ""),
+            ("Tie a knot [title] Take [step] a rope. ", "Tie a knot. Take a rope."),
+            ("\u{1c}[header] How to swim [title] Breathe.", " How to swim. Breathe."),
+            ("a   b    c", "a  b  c"),
+            ("[a [b] c] [d\ne]", " c] [d\ne]"),
+        ] {
+            assert_eq!(hellaswag(text), clean, "{text:?}");
+        }
+    }
 
     #[test]
     fn every_step_of_the_original() {

@@ -123,7 +123,7 @@ fn run_task(
         .collect();
     progress.end();
 
-    let mut results = TaskResults { task: task.clone(), original, documents: Vec::new() };
+    let mut results = TaskResults::new(task.clone(), original, Vec::new());
     for (id, (document, scores)) in documents.into_iter().zip(scored).enumerate() {
         let mut samples = Vec::with_capacity(document.requests.len());
         for (request, (loglikelihood, greedy)) in document.requests.into_iter().zip(scores?) {
@@ -283,11 +283,14 @@ mod tests {
 
     #[test]
     fn limits() {
-        let tasks = [all_tasks(None).unwrap()["arc_easy"].clone()];
-        let with =
-            |options| evaluate(&Bytes { broken: false }, &tasks, &DataSource::embedded(), &options, &());
+        let tasks = [all_tasks(None).unwrap()["openbookqa"].clone()];
+        let dir = tempfile::tempdir().unwrap();
+        let row = r#"{"question_stem": "q", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "A"}"#;
+        std::fs::write(dir.path().join("openbookqa.jsonl"), format!("{row}\n").repeat(3)).unwrap();
+        let data = DataSource::folder(dir.path());
+        let with = |options| evaluate(&Bytes { broken: false }, &tasks, &data, &options, &());
         let two = with(EvalOptions { limit: Some(2), ..EvalOptions::default() }).unwrap();
-        assert_eq!((two.tasks[0].documents.len(), two.tasks[0].original), (2, 30));
+        assert_eq!((two.tasks[0].documents.len(), two.tasks[0].original), (2, 3));
         let none = with(EvalOptions { limit: Some(0), ..EvalOptions::default() });
         insta::assert_snapshot!(none.unwrap_err(), @r"
         options: a limit or context length of 0 leaves nothing to evaluate

@@ -16,12 +16,15 @@
 //! Prompts, token ids and metrics are those of lm-evaluation-harness 0.4.13 (called lm-eval below), request by
 //! request; tasks are data (YAML), not code.
 
+pub mod average;
 pub mod bootstrap;
+pub mod chance;
 pub mod compare;
 pub mod detokenize;
 pub mod digest;
 pub mod error;
 pub mod evaluate;
+pub mod lm_eval_bootstrap;
 pub mod metrics;
 pub mod model;
 mod pairing;
@@ -37,6 +40,8 @@ pub mod task;
 mod template;
 mod yaml;
 
+pub use average::{Average, AverageParity, average, compare_averages};
+pub use chance::{above_chance, chance};
 pub use compare::{CompareOptions, Margins, Parity, Verdict, compare};
 pub use error::Error;
 pub use evaluate::{EvalOptions, Preset, Progress, evaluate};

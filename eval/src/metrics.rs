@@ -4,10 +4,13 @@
 //!   acc              first argmax of ll(choice)                            = gold ?   mean over documents
 //!   acc_norm         first argmax of ll(choice) / characters of the choice = gold ?   mean over documents
 //!   acc_bytes        first argmax of ll(choice) / UTF-8 bytes              = gold ?   mean over documents
+//!                    of loglikelihood tasks: every token of the target is the argmax?        mean over documents
+//!   perplexity       exp(-mean ll)                     of whole targets; standard error by bootstrap
 //!   word_perplexity  exp(-sum ll / sum words)          over the whole corpus
 //!   byte_perplexity  exp(-sum ll / sum bytes)          over the whole corpus
 //!   bits_per_byte    -sum ll / sum bytes / ln 2        over the whole corpus
 //!   standard error of a mean: sample standard deviation (n - 1) / sqrt(n); none for corpus metrics or n = 1
+//!   standard error of a perplexity: see [`crate::lm_eval_bootstrap`]; none for n = 1
 //! ```
 //!
 //! Characters are Unicode code points of the choice without the delimiter before it; log-likelihoods are in nats;
@@ -15,18 +18,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::OutputType;
+use crate::task::{OutputType, Task};
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Accuracy by log-likelihood.
+    /// Accuracy: by log-likelihood of the choices, or of a target that the model would have written itself.
     Acc,
     /// Accuracy by log-likelihood per character.
     AccNorm,
     /// Accuracy by log-likelihood per UTF-8 byte.
     AccBytes,
+    /// Perplexity of whole targets.
+    Perplexity,
     /// Perplexity per word.
     WordPerplexity,
     /// Perplexity per UTF-8 byte.
@@ -48,10 +53,11 @@ pub struct MetricValue {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Acc,
         Self::AccNorm,
         Self::AccBytes,
+        Self::Perplexity,
         Self::WordPerplexity,
         Self::BytePerplexity,
         Self::BitsPerByte,
@@ -63,23 +69,31 @@ impl Metric {
             Self::Acc => "acc",
             Self::AccNorm => "acc_norm",
             Self::AccBytes => "acc_bytes",
+            Self::Perplexity => "perplexity",
             Self::WordPerplexity => "word_perplexity",
             Self::BytePerplexity => "byte_perplexity",
             Self::BitsPerByte => "bits_per_byte",
         }
     }
 
-    /// The kind of task that it measures.
-    pub fn output_type(self) -> OutputType {
+    /// Whether it measures tasks of this kind. What is scored after each choice is the same for all choices with
+    /// `doc_to_suffix`: there is nothing to normalize by.
+    pub fn fits(self, task: &Task) -> bool {
         match self {
-            Self::Acc | Self::AccNorm | Self::AccBytes => OutputType::MultipleChoice,
-            _ => OutputType::LoglikelihoodRolling,
+            Self::Acc => task.output_type != OutputType::LoglikelihoodRolling,
+            Self::AccNorm | Self::AccBytes => {
+                task.output_type == OutputType::MultipleChoice && task.doc_to_suffix.is_none()
+            }
+            Self::Perplexity => task.output_type == OutputType::Loglikelihood,
+            Self::WordPerplexity | Self::BytePerplexity | Self::BitsPerByte => {
+                task.output_type == OutputType::LoglikelihoodRolling
+            }
         }
     }
 
-    /// Whether more is better.
+    /// Whether more is better: of accuracies.
     pub fn higher_is_better(self) -> bool {
-        self.output_type() == OutputType::MultipleChoice
+        matches!(self, Self::Acc | Self::AccNorm | Self::AccBytes)
     }
 
     /// What a choice's log-likelihood is divided by; 1 for metrics without normalization.
@@ -112,6 +126,12 @@ impl Metric {
             _ => libm::exp(-per(corpus.bytes)),
         }
     }
+}
+
+/// `exp(-mean)` of the log-likelihoods of whole targets.
+pub fn perplexity(loglikelihoods: &[f64]) -> f64 {
+    let sum = loglikelihoods.iter().fold(0.0, |sum, ll| sum + ll);
+    libm::exp(-(sum / loglikelihoods.len() as f64))
 }
 
 /// Sums over the documents of a rolling task.
@@ -165,6 +185,13 @@ mod tests {
         // Mean 3/4; deviations 3 * (1/4)^2 + (3/4)^2 = 3/4; sqrt(3/4 / 3) / 2 = 1/4.
         assert_eq!(accuracy([true, true, false, true].into_iter()), (0.75, Some(0.25)));
         assert_eq!(accuracy([true].into_iter()), (1.0, None));
+    }
+
+    #[test]
+    fn the_perplexity_of_targets_by_hand() {
+        let ln2 = std::f64::consts::LN_2;
+        // Rounding of exp.
+        assert!((perplexity(&[-ln2, -3.0 * ln2]) - 4.0).abs() < 1e-14);
     }
 
     #[test]

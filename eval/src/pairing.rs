@@ -40,6 +40,7 @@ pub(crate) fn check_paired(
             }
             let gold_or_length = |outcome: &Outcome| match outcome {
                 Outcome::Choice { gold, .. } => (*gold as u64, 0),
+                Outcome::Continuation => (0, 0),
                 Outcome::Rolling { words, bytes } => (*words, *bytes),
             };
             if x.id != y.id || gold_or_length(&x.outcome) != gold_or_length(&y.outcome) {
@@ -93,7 +94,7 @@ mod tests {
         hint: evaluate both with the same settings
         ");
         insta::assert_snapshot!(message(&|m| m.tasks.truncate(1)), @r"
-        cannot compare fp16 with b158: their tasks differ: arc_easy, wikitext and arc_easy
+        cannot compare fp16 with b158: their tasks differ: arc_easy, wikitext, lambada_openai and arc_easy
         hint: evaluate both on the same tasks, in the same order
         ");
         insta::assert_snapshot!(message(&|m| m.tasks[0].task.version = 2.0), @r"

@@ -19,6 +19,7 @@ pub(crate) struct Prepared {
 /// What the log-likelihoods are judged by.
 pub(crate) enum Question {
     Choice { gold: usize, choices: Vec<String> },
+    Continuation,
     Rolling { words: u64, bytes: u64 },
 }
 
@@ -31,6 +32,7 @@ impl Question {
                 let correct = task.metrics().map(|m: Metric| m.chosen(&ll, choices) == *gold).collect();
                 Outcome::Choice { gold: *gold, correct }
             }
+            Self::Continuation => Outcome::Continuation,
             Self::Rolling { words, bytes } => Outcome::Rolling { words: *words, bytes: *bytes },
         }
     }
@@ -42,6 +44,7 @@ pub(crate) fn prepare(task: &Task, row: &serde_json::Value, encoder: &Encoder) -
     let row = Row::new(row);
     match task.output_type {
         OutputType::MultipleChoice => prepare_choice(task, &templates, &row, encoder),
+        OutputType::Loglikelihood => prepare_continuation(task, &templates, &row, encoder),
         OutputType::LoglikelihoodRolling => prepare_rolling(task, &templates, &row, encoder),
     }
 }
@@ -55,11 +58,37 @@ fn prepare_choice(
     let context = templates.text("doc_to_text", &task.doc_to_text, row)?;
     let choices = choices(task, templates, row)?;
     let gold = gold(task, templates, row, &choices)?;
-    let requests = choices
-        .iter()
-        .map(|choice| encoder.pair(&context, &format!("{}{choice}", task.target_delimiter)))
-        .collect::<Result<_, _>>()?;
+    let delimiter = &task.target_delimiter;
+    let suffix = match &task.doc_to_suffix {
+        Some(source) => Some(templates.text("doc_to_suffix", source, row)?),
+        None => None,
+    };
+    let request = |choice: &String| match &suffix {
+        Some(suffix) => encoder.pair(&format!("{context}{choice}"), &format!("{delimiter}{suffix}")),
+        None => encoder.pair(&context, &format!("{delimiter}{choice}")),
+    };
+    let requests = choices.iter().map(request).collect::<Result<_, _>>()?;
     Ok(Prepared { requests, question: Question::Choice { gold, choices } })
+}
+
+fn prepare_continuation(
+    task: &Task,
+    templates: &Templates,
+    row: &Row,
+    encoder: &Encoder,
+) -> Result<Prepared, Failure> {
+    let context = templates.text("doc_to_text", &task.doc_to_text, row)?;
+    let continuation = target_text(task, templates, row)?;
+    let requests = vec![encoder.pair(&context, &continuation)?];
+    Ok(Prepared { requests, question: Question::Continuation })
+}
+
+/// The text that a task scores in place of choices.
+fn target_text(task: &Task, templates: &Templates, row: &Row) -> Result<String, Failure> {
+    match &task.doc_to_target {
+        Target::Template(source) => Ok(templates.text("doc_to_target", source, row)?),
+        Target::Index(index) => Ok(index.to_string()),
+    }
 }
 
 fn choices(task: &Task, templates: &Templates, row: &Row) -> Result<Vec<String>, Failure> {
@@ -122,10 +151,7 @@ fn prepare_rolling(
     row: &Row,
     encoder: &Encoder,
 ) -> Result<Prepared, Failure> {
-    let original = match &task.doc_to_target {
-        Target::Template(source) => templates.text("doc_to_target", source, row)?,
-        Target::Index(index) => index.to_string(),
-    };
+    let original = target_text(task, templates, row)?;
     let text = match task.process {
         Some(Process::WikitextDetokenizer) => detokenize::wikitext(&original),
         None => original.clone(),

@@ -23,6 +23,7 @@
 //! damaged Parquet file is ever parsed.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use b158_checkpoint::{OutputError, write_file};
 use b158_datasets::table::sha256;
@@ -32,7 +33,8 @@ use serde_json::{Map, Value, json};
 use crate::compare::Margins;
 use crate::digest::digest;
 use crate::evaluate::Preset;
-use crate::metrics::{Corpus, MetricValue, accuracy};
+use crate::lm_eval_bootstrap::{RESAMPLES, perplexity_stderr};
+use crate::metrics::{Corpus, Metric, MetricValue, accuracy, perplexity};
 use crate::request::Request;
 use crate::task::Task;
 use crate::{Error, samples};
@@ -65,6 +67,8 @@ pub enum Outcome {
         /// Whether each metric of the task, in its order, took the right choice.
         correct: Vec<bool>,
     },
+    /// Of a task that scores one continuation: its sample says everything.
+    Continuation,
     /// Of a rolling task.
     Rolling {
         /// Words of the original text.
@@ -101,15 +105,51 @@ pub struct TaskResults {
     pub original: usize,
     /// The evaluated documents, in the order of the data.
     pub documents: Vec<Document>,
+    /// The metrics, once they are computed.
+    metrics: Once,
+}
+
+/// Metrics that follow from the documents: they do not count in comparisons, and a copy, whose documents may be
+/// changed, starts without.
+#[derive(Debug, Default)]
+struct Once(OnceLock<Vec<MetricValue>>);
+
+impl Clone for Once {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Once {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl TaskResults {
-    /// The task's metrics, in the order of its file.
-    pub fn metrics(&self) -> Vec<MetricValue> {
+    /// Results of a task on these documents, of `original` that its data has.
+    pub fn new(task: Task, original: usize, documents: Vec<Document>) -> Self {
+        Self { task, original, documents, metrics: Once::default() }
+    }
+
+    /// The task's metrics, in the order of its file. They are computed once: documents are not to be changed after.
+    pub fn metrics(&self) -> &[MetricValue] {
+        self.metrics.0.get_or_init(|| self.compute_metrics())
+    }
+
+    /// The value and standard error of one of the task's metrics.
+    pub fn metric(&self, metric: Metric) -> Option<MetricValue> {
+        self.metrics().iter().find(|m| m.metric == metric).copied()
+    }
+
+    fn compute_metrics(&self) -> Vec<MetricValue> {
         let corpus = self.corpus();
-        let of_metric = |(index, metric): (usize, crate::Metric)| {
+        let of_metric = |(index, metric): (usize, Metric)| {
             let (value, stderr) = if metric.higher_is_better() {
                 accuracy(self.documents.iter().map(|d| d.correct(index)))
+            } else if metric == Metric::Perplexity {
+                let ll: Vec<f64> = self.documents.iter().map(Document::loglikelihood).collect();
+                (perplexity(&ll), perplexity_stderr(&ll, RESAMPLES))
             } else {
                 (metric.of_corpus(corpus), None)
             };
@@ -132,9 +172,14 @@ impl TaskResults {
 }
 
 impl Document {
-    /// Whether the task's metric of this index took the right choice.
+    /// Whether the task's metric of this index took the right choice, or the continuation is what the model would
+    /// have written.
     pub(crate) fn correct(&self, metric: usize) -> bool {
-        matches!(&self.outcome, Outcome::Choice { correct, .. } if correct.get(metric) == Some(&true))
+        match &self.outcome {
+            Outcome::Choice { correct, .. } => correct.get(metric) == Some(&true),
+            Outcome::Continuation => self.samples.iter().all(|sample| sample.greedy),
+            Outcome::Rolling { .. } => false,
+        }
     }
 }
 
@@ -262,6 +307,19 @@ impl SuiteResults {
         })
     }
 
+    /// SHA-256 over the models' names and digests, as 64 hexadecimal digits: what two machines compare first.
+    pub fn digest(&self) -> String {
+        let lines = self.models.iter().map(|m| format!("{}\t{}\n", m.name, m.digest()));
+        sha256(lines.collect::<String>().as_bytes())
+    }
+
+    /// Names of the tasks that have a metric, in the suite's order.
+    pub fn tasks_with(&self, metric: Metric) -> Vec<String> {
+        let tasks = self.models.first().map_or(&[][..], |model| &model.tasks);
+        let with = tasks.iter().filter(|t| t.task.metrics().any(|m| m == metric));
+        with.map(|t| t.task.task.clone()).collect()
+    }
+
     /// The results of one model.
     pub fn model(&self, name: &str) -> Option<&ModelResults> {
         self.models.iter().find(|m| m.name == name)
@@ -320,7 +378,7 @@ impl SuiteResults {
                 let Some(count) = document.n_samples.get(&task_name) else {
                     return Err(bad(format!("{place}: n-samples is missing")));
                 };
-                tasks.push(TaskResults { task, original: count.original, documents });
+                tasks.push(TaskResults::new(task, count.original, documents));
             }
             let model = ModelResults { name, settings: document.config, tasks };
             if model.digest() != document.digest {
@@ -359,14 +417,25 @@ pub(crate) mod tests {
     pub(crate) fn choice_task(rows: &[(&[f64], usize)]) -> TaskResults {
         let task = all_tasks(None).unwrap()["arc_easy"].clone();
         let document = |(id, (ll, gold)): (usize, &(&[f64], usize))| {
-            let best = crate::Metric::Acc.chosen(ll, &vec!["x".to_owned(); ll.len()]);
+            let best = Metric::Acc.chosen(ll, &vec!["x".to_owned(); ll.len()]);
             Document {
                 id,
                 samples: ll.iter().enumerate().map(|(i, ll)| sample(id, i, *ll, true)).collect(),
                 outcome: Outcome::Choice { gold: *gold, correct: vec![best == *gold; 2] },
             }
         };
-        TaskResults { task, original: rows.len(), documents: rows.iter().enumerate().map(document).collect() }
+        TaskResults::new(task, rows.len(), rows.iter().enumerate().map(document).collect())
+    }
+
+    /// LAMBADA with made-up log-likelihoods; whether each is what the model would have written.
+    pub(crate) fn continuation_task(rows: &[(f64, bool)]) -> TaskResults {
+        let task = all_tasks(None).unwrap()["lambada_openai"].clone();
+        let document = |(id, (ll, greedy)): (usize, &(f64, bool))| Document {
+            id,
+            samples: vec![Sample { greedy: *greedy, ..sample(id, 0, *ll, true) }],
+            outcome: Outcome::Continuation,
+        };
+        TaskResults::new(task, rows.len(), rows.iter().enumerate().map(document).collect())
     }
 
     /// WikiText with made-up documents: log-likelihood, words, bytes.
@@ -377,7 +446,7 @@ pub(crate) mod tests {
             samples: vec![sample(id, 0, *ll, false)],
             outcome: Outcome::Rolling { words: *words, bytes: *bytes },
         };
-        TaskResults { task, original: rows.len(), documents: rows.iter().enumerate().map(document).collect() }
+        TaskResults::new(task, rows.len(), rows.iter().enumerate().map(document).collect())
     }
 
     pub(crate) fn model(name: &str, tasks: Vec<TaskResults>) -> ModelResults {
@@ -390,6 +459,7 @@ pub(crate) mod tests {
             vec![
                 choice_task(&[(&[-1.0 + shift, -2.0], 0), (&[-3.0, -1.0], 0), (&[-0.1, -0.3], 0)]),
                 rolling_task(&[(-100.0 + shift, 20, 100), (-50.5, 10, 60)]),
+                continuation_task(&[(-2.0 + shift, true), (-1.5, false), (-0.25, true)]),
             ]
         };
         SuiteResults {

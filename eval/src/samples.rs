@@ -7,9 +7,10 @@
 //!   ctx_ids, cont_ids         ids        before the cut to the model's length
 //!   loglikelihood             real       nats
 //!   greedy                    flag
-//!   target                    integer    index of the right choice; none for rolling texts
-//!   acc, acc_norm, acc_bytes  flag       whether the metric took the right choice; none if the task lacks it
-//!   words, bytes              integer    of the original text; none for choices
+//!   target                    integer    index of the right choice; none for other tasks
+//!   acc, acc_norm, acc_bytes  flag       whether the metric took the right choice, or the continuation is greedy; none
+//!                                        if the task lacks the metric
+//!   words, bytes              integer    of the original text; none but for rolling tasks
 //! ```
 //!
 //! What belongs to a document is repeated in each of its rows.
@@ -43,21 +44,19 @@ pub fn to_table(models: &[ModelResults]) -> Table {
         Column::Ids(places.iter().map(|(_, _, document, i)| f(&document.samples[*i])).collect())
     };
     let flag = |metric: Metric| {
-        let of_row = |(_, task, document, _): &Place| match &document.outcome {
-            Outcome::Choice { correct, .. } => {
-                task.metrics().position(|m| m == metric).map(|index| correct[index])
-            }
-            Outcome::Rolling { .. } => None,
+        let of_row = |(_, task, document, _): &Place| {
+            let index = task.metrics().position(|m| m == metric)?;
+            Some(document.correct(index))
         };
         Column::Flag(places.iter().map(of_row).collect())
     };
     let rolling = |document: &Document| match document.outcome {
         Outcome::Rolling { words, bytes } => Some((words as i64, bytes as i64)),
-        Outcome::Choice { .. } => None,
+        _ => None,
     };
     let gold = |document: &Document| match document.outcome {
         Outcome::Choice { gold, .. } => Some(gold as i64),
-        Outcome::Rolling { .. } => None,
+        _ => None,
     };
     Table::new(vec![
         ("model", text(&|(name, ..)| Some((*name).to_owned()))),
@@ -167,11 +166,15 @@ impl<'t> Rows<'t> {
     }
 
     fn outcome(&self, task: &Task, row: usize) -> Result<Outcome, String> {
-        if task.output_type == OutputType::LoglikelihoodRolling {
-            return Ok(Outcome::Rolling {
-                words: count(self.words[row], "words", row)? as u64,
-                bytes: count(self.bytes[row], "bytes", row)? as u64,
-            });
+        match task.output_type {
+            OutputType::MultipleChoice => {}
+            OutputType::Loglikelihood => return Ok(Outcome::Continuation),
+            OutputType::LoglikelihoodRolling => {
+                return Ok(Outcome::Rolling {
+                    words: count(self.words[row], "words", row)? as u64,
+                    bytes: count(self.bytes[row], "bytes", row)? as u64,
+                });
+            }
         }
         let mut correct = Vec::new();
         for metric in task.metrics() {

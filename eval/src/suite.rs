@@ -10,11 +10,14 @@
 //!     path: models/b158
 //!     role: candidate
 //!     convert: tq2_0              # optional: the format to evaluate it in
+//!     size: 0.6M                  # optional: models of one size are twins; comparisons stay among them
 //! tasks: [arc_easy, wikitext]
 //! preset: lm-eval                 # optional
 //! limit: 100                      # optional: first documents of each task
 //! margins: {perplexity_ratio: 1.02, accuracy: 0.01}    # optional; fixed before the evaluation
 //! ```
+//!
+//! With sizes, names may recur from size to size; a model's name in results is then `SIZE-NAME`.
 
 use std::path::Path;
 
@@ -28,7 +31,7 @@ use crate::{Error, yaml};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// What candidates are compared with; at most one in a suite.
+    /// What the candidates of its size are compared with; at most one of each size.
     Baseline,
     /// Compared with the baseline.
     #[default]
@@ -39,8 +42,11 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteModel {
-    /// Its name in results.
+    /// Its name, alone in its size.
     pub name: String,
+    /// The size that it shares with its twins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
     /// Where it is, as written in the suite.
     pub path: String,
     /// Its role in comparisons.
@@ -51,13 +57,44 @@ pub struct SuiteModel {
     pub convert: Option<String>,
 }
 
+impl SuiteModel {
+    /// Its name in results.
+    pub fn id(&self) -> String {
+        match &self.size {
+            Some(size) => format!("{size}-{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// The models of one size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Twins<'s> {
+    /// The size, or none for models without one.
+    pub size: Option<&'s str>,
+    /// In the suite's order.
+    pub models: Vec<&'s SuiteModel>,
+}
+
+impl<'s> Twins<'s> {
+    /// The model of role baseline.
+    pub fn baseline(&self) -> Option<&'s SuiteModel> {
+        self.models.iter().find(|m| m.role == Role::Baseline).copied()
+    }
+
+    /// The others.
+    pub fn candidates(&self) -> impl Iterator<Item = &'s SuiteModel> + '_ {
+        self.models.iter().filter(|m| m.role == Role::Candidate).copied()
+    }
+}
+
 /// A suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
     /// Its name.
     pub suite: String,
-    /// Its models; names differ.
+    /// Its models; names differ within a size.
     pub models: Vec<SuiteModel>,
     /// Names of its tasks.
     pub tasks: Vec<String>,
@@ -104,9 +141,17 @@ impl Suite {
         }
     }
 
-    /// The model of role baseline.
-    pub fn baseline(&self) -> Option<&SuiteModel> {
-        self.models.iter().find(|m| m.role == Role::Baseline)
+    /// The models by size, in the order of their first.
+    pub fn twins(&self) -> Vec<Twins<'_>> {
+        let mut all: Vec<Twins<'_>> = Vec::new();
+        for model in &self.models {
+            let size = model.size.as_deref();
+            match all.iter_mut().find(|twins| twins.size == size) {
+                Some(twins) => twins.models.push(model),
+                None => all.push(Twins { size, models: vec![model] }),
+            }
+        }
+        all
     }
 
     fn check(&self) -> Result<(), (String, &'static str)> {
@@ -117,20 +162,28 @@ impl Suite {
             return Err(("tasks is empty".into(), "list at least one task"));
         }
         for (i, model) in self.models.iter().enumerate() {
-            // A name becomes part of file names, and of `FOLDER:NAME` on the command line.
-            let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | ' ');
-            if model.name.trim().is_empty() || model.name.starts_with('.') || !model.name.chars().all(plain) {
-                return Err((
-                    format!("model {} has the unusable name {:?}", i + 1, model.name),
-                    "use letters, digits, blanks, '_', '-', '+' and '.', not starting with '.'",
-                ));
+            // Both become part of file names, and of `FOLDER:NAME` on the command line.
+            for (what, name) in [("name", Some(&model.name)), ("size", model.size.as_ref())] {
+                let Some(name) = name else { continue };
+                let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | ' ');
+                if name.trim().is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+                    return Err((
+                        format!("model {} has the unusable {what} {name:?}", i + 1),
+                        "use letters, digits, blanks, '_', '-', '+' and '.', not starting with '.'",
+                    ));
+                }
             }
-            if self.models[..i].iter().any(|other| other.name == model.name) {
-                return Err((format!("two models are named '{}'", model.name), "rename one of them"));
+            let id = model.id();
+            if self.models[..i].iter().any(|other| other.id() == id) {
+                return Err((format!("two models are named '{id}'"), "rename one of them"));
             }
         }
-        if self.models.iter().filter(|m| m.role == Role::Baseline).count() > 1 {
-            return Err(("more than one model has the role baseline".into(), "keep one"));
+        for twins in self.twins() {
+            if twins.models.iter().filter(|m| m.role == Role::Baseline).count() > 1 {
+                let of_size = twins.size.map_or(String::new(), |size| format!(" of size '{size}'"));
+                let message = format!("more than one model{of_size} has the role baseline");
+                return Err((message, "keep one; a suite with several needs `size: ...` on each model"));
+            }
         }
         for (i, task) in self.tasks.iter().enumerate() {
             if self.tasks[..i].contains(task) {
@@ -166,11 +219,45 @@ margins: {perplexity_ratio: 1.05}
     #[test]
     fn a_suite_parses_with_its_defaults() {
         let suite = Suite::parse("desk.yaml", DESK).unwrap();
-        assert_eq!(suite.baseline().unwrap().name, "fp16");
+        let [twins] = &suite.twins()[..] else { panic!("one group without a size") };
+        assert_eq!((twins.size, twins.baseline().unwrap().id()), (None, "fp16".to_owned()));
+        assert_eq!(twins.candidates().map(SuiteModel::id).collect::<Vec<_>>(), ["b158"]);
         assert_eq!(suite.models[1].role, Role::Candidate);
         assert_eq!(suite.models[1].convert.as_deref(), Some("tq2_0"));
         assert_eq!(suite.margins, Margins { perplexity_ratio: 1.05, accuracy: 0.01 });
         assert_eq!((suite.preset, suite.limit), (Preset::LmEval, Some(100)));
+    }
+
+    #[test]
+    fn models_of_a_size_are_twins() {
+        let suite = |sizes: [&str; 4]| {
+            let [a, b, c, d] = sizes;
+            let text = format!(
+                "suite: s\nmodels:\n  - {{name: fp16, path: a, role: baseline{a}}}\n  - {{name: b1.58, path: b{b}}}\n  \
+                 - {{name: fp16, path: c, role: baseline{c}}}\n  - {{name: b1.58, path: d{d}}}\ntasks: [desk]\n"
+            );
+            Suite::parse("s.yaml", &text)
+        };
+        let (small, large) = (", size: 0.6M", ", size: 3M");
+        let both = suite([small, small, large, large]).unwrap();
+        let ids: Vec<Vec<String>> =
+            both.twins().iter().map(|t| t.models.iter().map(|m| m.id()).collect()).collect();
+        assert_eq!(ids, [["0.6M-fp16", "0.6M-b1.58"], ["3M-fp16", "3M-b1.58"]]);
+        assert_eq!(both.twins()[1].baseline().unwrap().path, "c");
+        let message = |sizes| suite(sizes).unwrap_err().to_string();
+        insta::assert_snapshot!(message([small, small, small, large]), @r"
+        s.yaml: two models are named '0.6M-fp16'
+        hint: rename one of them
+        ");
+        insta::assert_snapshot!(message([small, small, ", size: ../x", large]), @r#"
+        s.yaml: model 3 has the unusable size "../x"
+        hint: use letters, digits, blanks, '_', '-', '+' and '.', not starting with '.'
+        "#);
+        let two = DESK.replace("    convert: tq2_0\n", "    role: baseline\n");
+        insta::assert_snapshot!(Suite::parse("desk.yaml", &two).unwrap_err(), @r"
+        desk.yaml: more than one model has the role baseline
+        hint: keep one; a suite with several needs `size: ...` on each model
+        ");
     }
 
     #[test]
@@ -185,7 +272,7 @@ margins: {perplexity_ratio: 1.05}
         ");
         insta::assert_snapshot!(message("    convert:", "    covnert:"), @r"
         desk.yaml, line 8: models[1]: unknown key `covnert`
-        hint: did you mean 'convert'? valid here: name, path, role, convert
+        hint: did you mean 'convert'? valid here: name, size, path, role, convert
         ");
         insta::assert_snapshot!(message("perplexity_ratio", "perplexity"), @r"
         desk.yaml, line 12: margins: unknown key `perplexity`

@@ -38,7 +38,7 @@ pub fn results_table(results: &ModelResults) -> String {
     tasks.sort_by_key(|t| &t.task.task);
     let mut rows = Vec::new();
     for task in tasks {
-        let mut metrics = task.metrics();
+        let mut metrics = task.metrics().to_vec();
         metrics.sort_by_key(|m| m.metric.name());
         for (i, m) in metrics.iter().enumerate() {
             let first = |text: String| if i == 0 { text } else { String::new() };

@@ -4,15 +4,24 @@
 //!   task: arc_easy                    its name in suites and results
 //!   dataset: arc_easy                 file stem: arc_easy.jsonl or arc_easy-SPLIT.jsonl
 //!   split: test
-//!   output_type: multiple_choice      or loglikelihood_rolling
+//!   output_type: multiple_choice      or loglikelihood, or loglikelihood_rolling
 //!   doc_to_text: "Question: {{question}}\nAnswer:"        prompt
 //!   doc_to_choice: "{{choices.text}}"                     the choices: expression, column or list
-//!   doc_to_target: "{{choices.label.index(answerKey)}}"   index or text of the right choice;
-//!                                                         the text itself for loglikelihood_rolling
+//!   doc_to_target: "{{choices.label.index(answerKey)}}"   index or text of the right choice; for the other types
+//!                                                         the text that is scored, its leading blank included
 //!   target_delimiter: " "             between prompt and choice
+//!   doc_to_suffix: "{{rest}}"         multiple_choice only: the choices end the prompt, and this is scored after each
 //!   process: wikitext_detokenizer     loglikelihood_rolling only: what is scored in place of the text
 //!   metric_list: [{metric: acc, higher_is_better: true}]
 //!   version: 1.0
+//! ```
+//!
+//! ```text
+//!   multiple_choice            prompt | delimiter choice                acc, acc_norm, acc_bytes
+//!     with doc_to_suffix       prompt choice | delimiter suffix         acc
+//!   loglikelihood              prompt | target                          perplexity, acc
+//!   loglikelihood_rolling             | target                          word and byte perplexity, bits per byte
+//!                              read     scored
 //! ```
 //!
 //! Unlike lm-eval, a bare word that is not a column is an error and not a literal text: it is a misspelt column.
@@ -25,10 +34,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Metric, yaml};
 
-const EMBEDDED: [(&str, &str); 2] = [
-    ("tasks/arc_easy.yaml", include_str!("../tasks/arc_easy.yaml")),
-    ("tasks/wikitext.yaml", include_str!("../tasks/wikitext.yaml")),
-];
+macro_rules! embed {
+    ($($name:literal)*) => {
+        [$((concat!("tasks/", $name, ".yaml"), include_str!(concat!("../tasks/", $name, ".yaml")))),*]
+    };
+}
+
+const EMBEDDED: [(&str, &str); 11] = embed!(
+    "arc_easy" "arc_challenge" "hellaswag" "boolq" "openbookqa" "piqa" "winogrande" "lambada_openai" "lambada_standard"
+    "wikitext" "desk"
+);
 
 /// How a document becomes requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +51,8 @@ const EMBEDDED: [(&str, &str); 2] = [
 pub enum OutputType {
     /// One request per choice; the likeliest choice is the answer.
     MultipleChoice,
+    /// One request: the log-likelihood of a continuation, and whether it is what the model would write.
+    Loglikelihood,
     /// The log-likelihood of a whole text, in windows of the model's length.
     LoglikelihoodRolling,
 }
@@ -97,11 +114,15 @@ pub struct Task {
     /// The choices of a multiple-choice task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doc_to_choice: Option<Choices>,
-    /// The right choice, or the text of a rolling task.
+    /// The right choice, or the text that is scored.
     pub doc_to_target: Target,
     /// Text between prompt and choice.
     #[serde(default = "blank")]
     pub target_delimiter: String,
+    /// Column or template of what is scored after each choice of a multiple-choice task; the choices then end the
+    /// prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc_to_suffix: Option<String>,
     /// What is scored in place of a rolling task's text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
@@ -147,14 +168,11 @@ impl Task {
         }
         for (i, entry) in self.metric_list.iter().enumerate() {
             let metric = entry.metric;
-            if metric.output_type() != self.output_type {
-                let fitting: Vec<&str> = Metric::ALL
-                    .iter()
-                    .filter(|m| m.output_type() == self.output_type)
-                    .map(|m| m.name())
-                    .collect();
+            if !metric.fits(self) {
+                let fitting: Vec<&str> =
+                    Metric::ALL.iter().filter(|m| m.fits(self)).map(|m| m.name()).collect();
                 return Err((
-                    format!("metric '{}' does not fit this output_type", metric.name()),
+                    format!("metric '{}' does not fit this task", metric.name()),
                     format!("fitting metrics: {}", fitting.join(", ")),
                 ));
             }
@@ -168,25 +186,33 @@ impl Task {
                 return Err((format!("metric '{}' is listed twice", metric.name()), "remove one".into()));
             }
         }
-        match (self.output_type, &self.doc_to_choice, &self.doc_to_target) {
-            (OutputType::MultipleChoice, None, _) => {
-                Err(("doc_to_choice is missing".into(), "multiple_choice needs the list of choices".into()))
-            }
-            (OutputType::MultipleChoice, ..) if self.process.is_some() => {
-                Err(("process is for loglikelihood_rolling only".into(), "remove that line".into()))
-            }
-            (OutputType::LoglikelihoodRolling, Some(_), _) => {
-                Err(("doc_to_choice is for multiple_choice only".into(), "remove that line".into()))
-            }
-            (OutputType::LoglikelihoodRolling, _, Target::Index(_)) => {
-                Err(("doc_to_target is an index".into(), "name the column of the text to score".into()))
-            }
-            (OutputType::LoglikelihoodRolling, ..) if !self.doc_to_text.is_empty() => Err((
-                "doc_to_text is for multiple_choice only".into(),
-                "put the text in doc_to_target".into(),
-            )),
-            _ => Ok(()),
+        self.check_fields()
+    }
+
+    /// Fields that this output type needs or does not know.
+    fn check_fields(&self) -> Result<(), (String, String)> {
+        let fail = |message: &str, hint: &str| Err((message.to_owned(), hint.to_owned()));
+        let rolling = self.output_type == OutputType::LoglikelihoodRolling;
+        if self.process.is_some() && !rolling {
+            return fail("process is for loglikelihood_rolling only", "remove that line");
         }
+        if self.output_type == OutputType::MultipleChoice {
+            return match self.doc_to_choice {
+                None => fail("doc_to_choice is missing", "multiple_choice needs the list of choices"),
+                Some(_) => Ok(()),
+            };
+        }
+        if self.doc_to_choice.is_some() || self.doc_to_suffix.is_some() {
+            let field = if self.doc_to_choice.is_some() { "doc_to_choice" } else { "doc_to_suffix" };
+            return fail(&format!("{field} is for multiple_choice only"), "remove that line");
+        }
+        if matches!(self.doc_to_target, Target::Index(_)) {
+            return fail("doc_to_target is an index", "name the column of the text to score");
+        }
+        if rolling && !self.doc_to_text.is_empty() {
+            return fail("doc_to_text is not for loglikelihood_rolling", "put the text in doc_to_target");
+        }
+        Ok(())
     }
 }
 
@@ -257,7 +283,9 @@ mod tests {
         let names = ["wikitext".to_owned(), "arc_easy".to_owned()];
         let tasks = find_tasks(&names, None).unwrap();
         assert_eq!(tasks.iter().map(|t| t.task.as_str()).collect::<Vec<_>>(), ["wikitext", "arc_easy"]);
-        for task in tasks {
+        for (file, text) in EMBEDDED {
+            let task = Task::parse(file, text).unwrap();
+            assert_eq!(format!("tasks/{}.yaml", task.task), file);
             let text = serde_json::to_string(&task).unwrap();
             assert_eq!(serde_json::from_str::<Task>(&text).unwrap(), task);
         }
@@ -268,11 +296,11 @@ mod tests {
         let message = |name: &str| find_tasks(&[name.to_owned()], None).unwrap_err().to_string();
         insta::assert_snapshot!(message("arc_esay"), @r"
         unknown task 'arc_esay'
-        hint: did you mean 'arc_easy'? tasks: arc_easy, wikitext
+        hint: did you mean 'arc_easy'? tasks: arc_challenge, arc_easy, boolq, desk, hellaswag, lambada_openai, lambada_standard, openbookqa, piqa, wikitext, winogrande
         ");
         insta::assert_snapshot!(message("mmlu"), @r"
         unknown task 'mmlu'
-        hint: tasks: arc_easy, wikitext
+        hint: tasks: arc_challenge, arc_easy, boolq, desk, hellaswag, lambada_openai, lambada_standard, openbookqa, piqa, wikitext, winogrande
         ");
     }
 
@@ -286,14 +314,14 @@ mod tests {
         };
         insta::assert_snapshot!(message("doc_to_text", "doc_to_txt"), @r"
         arc.yaml, line 6: unknown key `doc_to_txt`
-        hint: did you mean 'doc_to_text'? valid here: task, dataset, split, output_type, doc_to_text, doc_to_choice, doc_to_target, target_delimiter, process, metric_list, version
+        hint: did you mean 'doc_to_text'? valid here: task, dataset, split, output_type, doc_to_text, doc_to_choice, doc_to_target, target_delimiter, doc_to_suffix, process, metric_list, version
         ");
         insta::assert_snapshot!(message("metric: acc_norm", "metric: acc_nrom"), @r"
         arc.yaml, line 12: metric_list[1].metric: unknown variant `acc_nrom`
-        hint: did you mean 'acc_norm'? valid here: acc, acc_norm, acc_bytes, word_perplexity, byte_perplexity, bits_per_byte
+        hint: did you mean 'acc_norm'? valid here: acc, acc_norm, acc_bytes, perplexity, word_perplexity, byte_perplexity, bits_per_byte
         ");
         insta::assert_snapshot!(message("metric: acc_norm", "metric: bits_per_byte"), @r"
-        arc.yaml: metric 'bits_per_byte' does not fit this output_type
+        arc.yaml: metric 'bits_per_byte' does not fit this task
         hint: fitting metrics: acc, acc_norm, acc_bytes
         ");
         insta::assert_snapshot!(message("version: 1.0", "version: [1"), @"arc.yaml, line 14: version: invalid type: sequence, expected f64");
@@ -305,6 +333,18 @@ mod tests {
         insta::assert_snapshot!(message("task: arc_easy", "task: ../arc"), @r"
         arc.yaml: '../arc' is not a usable task name
         hint: use letters, digits, '_', '-' and '.'
+        ");
+        insta::assert_snapshot!(message("version: 1.0", "version: 1.0\ndoc_to_suffix: b"), @r"
+        arc.yaml: metric 'acc_norm' does not fit this task
+        hint: fitting metrics: acc
+        ");
+        insta::assert_snapshot!(message("multiple_choice", "loglikelihood"), @r"
+        arc.yaml: metric 'acc_norm' does not fit this task
+        hint: fitting metrics: acc, perplexity
+        ");
+        insta::assert_snapshot!(message("version: 1.0", "version: 1.0\nprocess: wikitext_detokenizer"), @r"
+        arc.yaml: process is for loglikelihood_rolling only
+        hint: remove that line
         ");
         insta::assert_snapshot!(message("higher_is_better: true", "higher_is_better: false"), @r"
         arc.yaml: higher_is_better of 'acc' is true
@@ -321,7 +361,8 @@ mod tests {
         write("a.yaml", "task: arc_easy", "task: mine");
         write("b.yml", "split: test", "split: validation");
         let tasks = all_tasks(Some(dir.path())).unwrap();
-        assert_eq!(tasks.keys().collect::<Vec<_>>(), ["arc_easy", "mine", "wikitext"]);
+        assert_eq!(tasks.len(), EMBEDDED.len() + 1);
+        assert!(tasks.contains_key("mine"));
         assert_eq!(tasks["arc_easy"].split, "validation");
         write("c.yaml", "task: arc_easy", "task: mine");
         let shown = all_tasks(Some(dir.path())).unwrap_err().to_string();

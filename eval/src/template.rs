@@ -4,10 +4,15 @@
 //!   "question_stem"                          a bare name: the document's column, untouched
 //!   "Question: {{question}}\nAnswer:"        a template: rendered, undefined names are errors
 //!   "{{choices.text}}"                       where a list is wanted: one expression, evaluated
+//!   "{{ending | hellaswag}}"                 a named transformation of a text: see `detokenize`
 //! ```
+//!
+//! Methods of strings and lists are Python's; those that differ in the runtime library are replaced here.
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
+
+use crate::{detokenize, python};
 
 /// A task file is user input: no template may run for ever. Prompts need some tens of instructions.
 const FUEL: u64 = 100_000;
@@ -34,6 +39,7 @@ impl Templates {
         env.set_fuel(Some(FUEL));
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_unknown_method_callback(method);
+        env.add_filter("hellaswag", |text: &str| detokenize::hellaswag(text));
         env.set_formatter(|out, _, value| {
             // As Python prints them.
             let text = match value.kind() {
@@ -123,7 +129,7 @@ fn only_expression(source: &str) -> Option<&str> {
     (!inner.contains("{{") && !inner.contains("{%")).then_some(inner.trim_matches(['-', ' ']))
 }
 
-/// Python's methods of lists and strings, with `list.index`, which pycompat lacks.
+/// Python's methods of lists and strings, with those that pycompat lacks or has with other rules.
 fn method(
     state: &mut minijinja::State,
     value: &Value,
@@ -140,7 +146,31 @@ fn method(
             )),
         };
     }
+    if let (Some(text), [], Some(of_string)) = (value.as_str(), args, string_method(name)) {
+        return Ok(of_string(text));
+    }
+    if let ("index", Some(text)) = (name, value.as_str()) {
+        let (wanted,): (&str,) = minijinja::value::from_args(args)?;
+        return match text.find(wanted) {
+            Some(at) => Ok(Value::from(text[..at].chars().count())),
+            None => Err(minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                format!("{wanted:?} is not in {text:?}"),
+            )),
+        };
+    }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// A method of strings without arguments that Unicode makes differ between the languages.
+fn string_method(name: &str) -> Option<fn(&str) -> Value> {
+    match name {
+        "strip" => Some(|text| python::strip(text).into()),
+        "lstrip" => Some(|text| python::lstrip(text).into()),
+        "rstrip" => Some(|text| python::rstrip(text).into()),
+        "capitalize" => Some(|text| python::capitalize(text).into()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +189,10 @@ mod tests {
             ("{{a}}|{{b}}|{{c}}|{{d}}", r#"{"a": true, "b": null, "c": 3, "d": 1.0}"#, "True|None|3|1.0"),
             ("{{a.index(b.lstrip())}}", r#"{"a": ["A", "B"], "b": " B"}"#, "1"),
             ("{% for x in a %}{{x}};{% endfor %}", r#"{"a": [1, 2]}"#, "1;2;"),
+            ("{{a[:a.index('_')]}}|{{a[a.index('_') + 1:].strip()}}", r#"{"a": "é b_ c\u001c"}"#, "é b|c"),
+            ("{{a.split(' ')[:-1]|join(' ')}}|{{' '+a.split(' ')[-1]}}", r#"{"a": "x  y z"}"#, "x  y| z"),
+            ("{{a.capitalize()|hellaswag}}", r#"{"a": "DO [header] it"}"#, "Do it"),
+            ("{{[a, b] | map('hellaswag') | list}}", r#"{"a": " x", "b": "y "}"#, "['x', 'y']"),
             ("", "{}", ""),
         ] {
             assert_eq!(text(source, row).unwrap(), rendered, "{source}");

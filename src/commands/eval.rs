@@ -17,8 +17,9 @@ use crate::{
     printer::Printer,
 };
 
-/// Nobody shall take the fixture for the benchmark of the same name.
-const FIXTURE: &str = "note: without --data, tasks use the embedded fixture of a few dozen documents, not the benchmarks of their names";
+/// Nobody shall take the desk's questions for the benchmark of the same name.
+const DESK: &str =
+    "note: without --data, tasks are about the desk's small made-up world, not the benchmarks of their names";
 
 pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let (suite, file) = match &args.suite {
@@ -31,7 +32,7 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     create_folder(&args.output)?;
     if args.documents.data.is_none() {
-        printer.note(FIXTURE);
+        printer.note(DESK);
     }
     let models = prepare(&suite, file, &args.output.join("models"), isa)?;
     let results =
@@ -50,6 +51,7 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
 fn from_arguments(args: &EvalArgs) -> Suite {
     let model = |(name, path): &(String, std::path::PathBuf)| SuiteModel {
         name: name.clone(),
+        size: None,
         path: path.display().to_string(),
         role: Role::Candidate,
         convert: None,

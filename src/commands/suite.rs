@@ -30,7 +30,7 @@ pub struct Prepared {
 pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Result<Vec<Prepared>> {
     let base = suite_file.parent().unwrap_or(Path::new("."));
     let prepare = |model: &b158_eval::suite::SuiteModel| {
-        let (name, source) = (model.name.clone(), base.join(&model.path));
+        let (name, source) = (model.id(), base.join(&model.path));
         let Some(format) = &model.convert else {
             return Ok(Prepared { name, path: source, format: None });
         };

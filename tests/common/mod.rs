@@ -21,6 +21,11 @@ pub fn twin(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/twins").join(name)
 }
 
+/// Data of the tasks `arc_easy` (30 questions) and `wikitext` (20 pages), which the committed twins were trained on.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
 /// The folder with the recorded reference, or `None` (and a message) where it is absent.
 pub fn oracle() -> Option<PathBuf> {
     let path = std::env::var_os("B158_ORACLE")

@@ -35,6 +35,8 @@ pub struct Measured {
     pub kv: String,
     /// Bytes of the weight files; absent for a shape.
     pub file_bytes: Option<u64>,
+    /// Weights of the linear layers; absent for a shape.
+    pub linear_weights: Option<u64>,
     /// Bits of the linear layers' weights on disk, for each of those weights; absent for a shape.
     pub bits_per_weight: Option<f64>,
     /// What was measured, ternary first.
@@ -76,14 +78,14 @@ impl Measured {
         self.formats.first()?.measurement.peak_resident_bytes
     }
 
-    /// Tokens each second of the longest prompt.
-    pub fn prefill_per_second(&self) -> Option<f64> {
-        self.formats.first()?.measurement.prefill.last().map(|p| p.tokens_per_second)
+    /// All weights in memory.
+    pub fn weight_bytes(&self) -> Option<u64> {
+        Some(self.formats.first()?.measurement.memory.weight_bytes())
     }
 
-    /// Tokens each second at the first depth.
-    pub fn decode_per_second(&self) -> Option<f64> {
-        self.formats.first()?.measurement.decode.first().map(|d| d.tokens_per_second)
+    /// Median time of a token at the first depth.
+    pub fn latency_ms(&self) -> Option<f64> {
+        self.formats.first()?.measurement.decode.first().map(|d| d.latency_p50_ms)
     }
 }
 
@@ -109,13 +111,15 @@ fn of_model(args: &BenchArgs, path: &Path, isa: Isa) -> Result<Measured> {
     let model = Model::load(&checkpoint, load_options(args, isa, &options)?)?;
     let load_seconds = start.elapsed().as_secs_f64();
     let format = if model.is_ternary() { "ternary" } else { "full precision" };
+    let (bytes, weights) = linear_layers(&checkpoint)?;
     Ok(Measured {
         model: path.display().to_string(),
         isa: isa.name().to_owned(),
         threads: rayon::current_num_threads(),
         kv: args.kv.to_string(),
         file_bytes: Some(checkpoint.bytes_on_disk()),
-        bits_per_weight: Some(bits_per_weight(&checkpoint)?),
+        linear_weights: Some(weights),
+        bits_per_weight: Some(bytes as f64 * 8.0 / weights as f64),
         formats: vec![column(&model, format, load_seconds, &options)?],
         left_out,
     })
@@ -160,6 +164,7 @@ fn of_shape(args: &BenchArgs, shape: &Shape, isa: Isa) -> Result<Measured> {
         threads: rayon::current_num_threads(),
         kv: args.kv.to_string(),
         file_bytes: None,
+        linear_weights: None,
         bits_per_weight: None,
         formats: columns,
         left_out,
@@ -208,14 +213,14 @@ fn column(model: &Model, format: &str, load_seconds: f64, options: &Options) -> 
     Ok(Column { format: format.to_owned(), load_seconds, first_token_seconds, measurement })
 }
 
-/// Bits on disk, scale tensors included, for each weight of the linear layers.
-fn bits_per_weight(checkpoint: &Checkpoint) -> Result<f64> {
+/// Bytes on disk, scale tensors included, and number of the linear layers' weights.
+fn linear_layers(checkpoint: &Checkpoint) -> Result<(u64, u64)> {
     let (mut bytes, mut weights) = (0, 0);
     for id in checkpoint.tensor_ids().into_iter().filter(|id| id.is_linear()) {
         let tensor = checkpoint.tensor(id)?;
-        bytes += tensor.bytes().len();
-        bytes += if checkpoint.scale(id)?.is_some() { size_of::<f32>() } else { 0 };
-        weights += tensor.shape.iter().product::<usize>();
+        bytes += tensor.bytes().len() as u64;
+        bytes += if checkpoint.scale(id)?.is_some() { size_of::<f32>() as u64 } else { 0 };
+        weights += tensor.shape.iter().product::<usize>() as u64;
     }
-    Ok(bytes as f64 * 8.0 / weights as f64)
+    Ok((bytes, weights))
 }
