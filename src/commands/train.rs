@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use b158_eval::table::{self, Align};
 use b158_train::{
     Observer, RecipeFile, Report, TrainOptions, curve::Point, gradient::Workers, held_out::HeldOut, train,
@@ -17,7 +18,13 @@ use crate::{
     printer::Printer,
 };
 
+/// How many threads candle may divide single operations among, which it reads when it first computes.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
 pub fn run(args: &TrainArgs, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    if std::env::var_os(CANDLE_THREADS).is_none() {
+        return with_single_operations();
+    }
     let recipe = RecipeFile::read(&args.recipe)?;
     let default = || format!("target/b158/train/{}", recipe.recipe.recipe).into();
     let output = args.output.clone().unwrap_or_else(default);
@@ -36,6 +43,25 @@ pub fn run(args: &TrainArgs, printer: &Printer) -> anyhow::Result<ExitStatus> {
     printer.result(&report, || text(&report))?;
     printer.note(&format!("written: {}", output.display()));
     Ok(ExitStatus::Success)
+}
+
+/// Runs this command again with operations that candle does not divide. The trainer has one micro-batch on each thread;
+/// candle's own threads would stand in each other's way, at half the speed.
+fn with_single_operations() -> anyhow::Result<ExitStatus> {
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).env(CANDLE_THREADS, "1");
+    #[cfg(unix)]
+    {
+        // The same process, so that signals reach it. It returns only if it fails.
+        let error = std::os::unix::process::CommandExt::exec(&mut command);
+        Err(error).context("cannot start the training process")
+    }
+    #[cfg(not(unix))]
+    {
+        let status = command.status().context("cannot start the training process")?;
+        // Whatever failed has been said.
+        Ok(if status.success() { ExitStatus::Success } else { ExitStatus::Failure })
+    }
 }
 
 fn text(report: &Report) -> String {
