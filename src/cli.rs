@@ -378,6 +378,7 @@ pub enum TrainDevice {
 #[cfg(feature = "train")]
 impl TrainDevice {
     /// The device itself.
+    #[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "a CUDA device can fail"))]
     pub fn open(self) -> anyhow::Result<b158_train::Device> {
         match self {
             Self::Cpu => Ok(b158_train::Device::Cpu),

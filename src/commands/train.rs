@@ -75,7 +75,8 @@ fn text(report: &Report) -> String {
         ("time", Align::Right),
     ];
     let header = header.map(|(name, align)| (name.to_owned(), align));
-    let perplexity = |h: &HeldOut| format!("{:.4} ({:.4} to {:.4})", h.perplexity, h.interval[0], h.interval[1]);
+    let perplexity =
+        |h: &HeldOut| format!("{:.4} ({:.4} to {:.4})", h.perplexity, h.interval[0], h.interval[1]);
     let mut rows = Vec::new();
     for twin in &report.twins {
         let minutes = format!("{:.1} min", Duration::from_secs_f64(twin.seconds).as_secs_f64() / 60.0);

@@ -33,7 +33,10 @@ fn main() {
     let threads = rayon::current_num_threads();
     let workers = Workers::new(threads, Device::Cpu).unwrap();
     println!("{threads} threads, f32");
-    println!("{:<10}{:<10}{:>12}{:>12}{:>14}{:>8}", "shape", "scheme", "tokens/s", "GFLOP/s", "of products", "share");
+    println!(
+        "{:<10}{:<10}{:>12}{:>12}{:>14}{:>8}",
+        "shape", "scheme", "tokens/s", "GFLOP/s", "of products", "share"
+    );
     for (name, text) in SHAPES {
         for scheme in [Scheme::Fp16, Scheme::B158] {
             measure(name, text, scheme, seconds, &workers);

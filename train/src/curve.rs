@@ -66,7 +66,8 @@ pub fn svg(curves: &[(String, Curve)]) -> Result<String, Error> {
 fn draw(out: &mut String, curves: &[(String, Curve)]) -> Result<(), Box<dyn std::error::Error>> {
     let lines: Vec<Vec<(f64, f64)>> = curves.iter().map(|(_, curve)| smoothed(&curve.steps)).collect();
     let measured = curves.iter().flat_map(|(_, curve)| &curve.held_out).map(|m| m.held_out.nats);
-    let losses = lines.iter().flatten().map(|(_, loss)| *loss).chain(measured).filter(|loss| loss.is_finite());
+    let losses =
+        lines.iter().flatten().map(|(_, loss)| *loss).chain(measured).filter(|loss| loss.is_finite());
     let (low, high) = losses.fold((f64::MAX, f64::MIN), |(low, high), loss| (low.min(loss), high.max(loss)));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let margin = ((high - low) * 0.05).max(0.05);
@@ -86,7 +87,8 @@ fn draw(out: &mut String, curves: &[(String, Curve)]) -> Result<(), Box<dyn std:
             .draw_series(LineSeries::new(line, color.stroke_width(2)))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
-        let points = curve.held_out.iter().map(|m| Circle::new((m.step as f64, m.held_out.nats), 4, color.filled()));
+        let points =
+            curve.held_out.iter().map(|m| Circle::new((m.step as f64, m.held_out.nats), 4, color.filled()));
         chart.draw_series(points)?;
     }
     chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
@@ -106,8 +108,7 @@ mod tests {
 
     #[test]
     fn a_picture_has_a_line_for_each_twin_and_points_for_what_was_measured() {
-        let held_out =
-            HeldOut { windows: 1, tokens: 1, nats: 2.5, perplexity: 12.2, interval: [12.0, 12.4] };
+        let held_out = HeldOut { windows: 1, tokens: 1, nats: 2.5, perplexity: 12.2, interval: [12.0, 12.4] };
         let curve = |start: f64| Curve {
             steps: (1..=100)
                 .map(|step| Point { step, loss: start / step as f64, rate: 1e-3, norm: 1.0 })

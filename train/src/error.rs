@@ -24,7 +24,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The text has fewer tokens than one window takes.
-    #[error("{origin}: {tokens} tokens are no window of {window}\nhint: give more text, or a shorter context")]
+    #[error(
+        "{origin}: {tokens} tokens are no window of {window}\nhint: give more text, or a shorter context"
+    )]
     TooLittleText {
         /// Where the text is from.
         origin: String,

@@ -11,7 +11,10 @@
 
 use std::path::Path;
 
-use b158_checkpoint::{ModelConfig, OutputFolder, TensorInfo, TensorType, safetensors::{SafetensorsPlan, SafetensorsWriter}};
+use b158_checkpoint::{
+    ModelConfig, OutputFolder, TensorInfo, TensorType,
+    safetensors::{SafetensorsPlan, SafetensorsWriter},
+};
 use half::f16;
 use serde_json::json;
 
@@ -52,10 +55,8 @@ impl Export<'_> {
             .map(|p| TensorInfo { name: name(p), dtype: TensorType::F16, shape: p.shape.clone() })
             .collect();
         let plan = SafetensorsPlan::new(infos, None)?;
-        let mut writer = SafetensorsWriter::new(&plan, |file| {
-            folder.file(file).map_err(|e| e.source)
-        })
-        .map_err(|e| folder.error(e))?;
+        let mut writer = SafetensorsWriter::new(&plan, |file| folder.file(file).map_err(|e| e.source))
+            .map_err(|e| folder.error(e))?;
         for parameter in parameters {
             let values = self.values(parameter)?;
             let bytes: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
@@ -73,7 +74,8 @@ impl Export<'_> {
     }
 
     fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, Error> {
-        let quantized = matches!(self.twin.scheme, Scheme::B158Absmedian | Scheme::BitNet) && self.twin.groups == 1;
+        let quantized =
+            matches!(self.twin.scheme, Scheme::B158Absmedian | Scheme::BitNet) && self.twin.groups == 1;
         if quantized && parameter.id.is_linear() {
             self.twin.scheme.weights(&parameter.values, 1)
         } else {

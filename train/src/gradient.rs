@@ -61,7 +61,11 @@ impl Workers {
     ///
     /// # Errors
     /// The first error by i.
-    pub fn map<R: Send>(&self, n: usize, f: impl Fn(usize) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
+    pub fn map<R: Send>(
+        &self,
+        n: usize,
+        f: impl Fn(usize) -> Result<R, Error> + Sync,
+    ) -> Result<Vec<R>, Error> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<R, Error>>>> = (0..n).map(|_| Mutex::new(None)).collect();
         std::thread::scope(|scope| {

@@ -63,7 +63,11 @@ impl Weights {
     ///
     /// # Errors
     /// A weight that is not finite; a device that fails.
-    pub fn new(architecture: &Architecture, parameters: &[Parameter], device: &Device) -> std::result::Result<Self, Error> {
+    pub fn new(
+        architecture: &Architecture,
+        parameters: &[Parameter],
+        device: &Device,
+    ) -> std::result::Result<Self, Error> {
         let leaf = |parameter: &Parameter| {
             let Parameter { id, shape, values, .. } = parameter;
             let tensor = if id.is_linear() {

@@ -40,10 +40,8 @@ impl Parameter {
 /// have.
 pub fn initial(config: &ModelConfig, seed: u64) -> Vec<Parameter> {
     let matrix = |id: TensorId, shape: &[usize]| {
-        let residual = matches!(
-            id,
-            TensorId::Layer { kind: LayerTensor::AttnOutput | LayerTensor::FfnDown, .. }
-        );
+        let residual =
+            matches!(id, TensorId::Layer { kind: LayerTensor::AttnOutput | LayerTensor::FfnDown, .. });
         let depth = if residual { 2.0 * config.layers as f64 } else { 1.0 };
         let deviation = 1.0 / (shape[1] as f64 * depth).sqrt();
         let mut random = Random::new(seed, stream(id));

@@ -227,8 +227,11 @@ impl RecipeFile {
     /// [`Error::Recipe`] that names the file, the place and the remedy.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let file = path.display().to_string();
-        let recipe: Recipe = b158_datasets::yaml::parse(&file, text)
-            .map_err(|e| Error::Recipe { file: e.place, message: e.message, hint: e.hint })?;
+        let recipe: Recipe = b158_datasets::yaml::parse(&file, text).map_err(|e| Error::Recipe {
+            file: e.place,
+            message: e.message,
+            hint: e.hint,
+        })?;
         let recipe = Self { recipe, path: path.to_owned() };
         recipe.recipe.check().map_err(|(message, hint)| recipe.error(message, hint))?;
         for twin in &recipe.recipe.twins {
@@ -319,7 +322,10 @@ impl Recipe {
         }
         if !shape.hidden_size.is_multiple_of(2 * shape.heads) {
             return wrong(
-                format!("shape.hidden_size {} is no even number for each of {} heads", shape.hidden_size, shape.heads),
+                format!(
+                    "shape.hidden_size {} is no even number for each of {} heads",
+                    shape.hidden_size, shape.heads
+                ),
                 "a head takes hidden_size / heads elements, which rotary embedding turns in pairs",
             );
         }
@@ -329,7 +335,10 @@ impl Recipe {
         }
         if self.batch.micro > self.batch.sequences {
             return wrong(
-                format!("batch.micro {} is more than batch.sequences {}", self.batch.micro, self.batch.sequences),
+                format!(
+                    "batch.micro {} is more than batch.sequences {}",
+                    self.batch.micro, self.batch.sequences
+                ),
                 "micro is a part of the sequences",
             );
         }
@@ -337,10 +346,15 @@ impl Recipe {
             return wrong(format!("clip is {}", self.clip), "for instance 1.0");
         }
         match (&self.data.desk, &self.data.text) {
-            (Some(desk), None) if desk.bytes == 0 => return wrong("data.desk.bytes is 0".into(), "give some text"),
+            (Some(desk), None) if desk.bytes == 0 => {
+                return wrong("data.desk.bytes is 0".into(), "give some text");
+            }
             (None, Some(text)) => {
                 if text.train.is_empty() || text.held_out.is_empty() {
-                    return wrong("data.text has no train or no held_out files".into(), "name at least one of each");
+                    return wrong(
+                        "data.text has no train or no held_out files".into(),
+                        "name at least one of each",
+                    );
                 }
                 if text.separator.is_empty() {
                     return wrong("data.text.separator is empty".into(), "remove it for an empty line");

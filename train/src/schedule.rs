@@ -106,9 +106,9 @@ mod tests {
             let points = [0, 4, 9, 49, 50, 99].map(|i| format!("{:.2e}/{}", s.rate(i, 100), s.decay(i, 100)));
             points.join(" ")
         };
-        insta::assert_snapshot!(line(Kind::Cosine), @"");
-        insta::assert_snapshot!(line(Kind::Linear), @"");
-        insta::assert_snapshot!(line(Kind::TwoStage), @"");
+        insta::assert_snapshot!(line(Kind::Cosine), @"1.50e-4/0.1 7.47e-4/0.1 1.47e-3/0.1 7.74e-4/0.1 7.50e-4/0.1 3.70e-7/0.1");
+        insta::assert_snapshot!(line(Kind::Linear), @"1.50e-4/0.1 7.20e-4/0.1 1.37e-3/0.1 7.65e-4/0.1 7.50e-4/0.1 1.50e-5/0.1");
+        insta::assert_snapshot!(line(Kind::TwoStage), @"1.50e-4/0.1 7.20e-4/0.1 1.37e-3/0.1 7.65e-4/0.1 5.00e-4/0 1.00e-5/0");
     }
 
     #[test]

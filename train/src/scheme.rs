@@ -126,7 +126,9 @@ impl Scheme {
     /// they get no gradient.
     pub fn clip_latent(self, latent: &mut [f32]) {
         if self == Self::Bnn {
-            latent.iter_mut().for_each(|w| *w = w.clamp(-1.0, 1.0));
+            for w in latent {
+                *w = w.clamp(-1.0, 1.0);
+            }
         }
     }
 }

@@ -46,7 +46,12 @@ pub fn path(folder: &Path, twin: &str) -> PathBuf {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn save(path: &Path, config: &ModelConfig, parameters: &[Parameter], progress: &Progress) -> Result<(), Error> {
+pub fn save(
+    path: &Path,
+    config: &ModelConfig,
+    parameters: &[Parameter],
+    progress: &Progress,
+) -> Result<(), Error> {
     let mut tensors = Vec::new();
     for parameter in parameters {
         let name = parameter.id.hugging_face_name(config.architecture);
@@ -68,7 +73,12 @@ pub fn save(path: &Path, config: &ModelConfig, parameters: &[Parameter], progres
 ///
 /// # Errors
 /// [`Error::State`] for a file that is damaged or of another recipe, text or twin.
-pub fn load(path: &Path, config: &ModelConfig, parameters: &mut [Parameter], expected: &Progress) -> Result<Progress, Error> {
+pub fn load(
+    path: &Path,
+    config: &ModelConfig,
+    parameters: &mut [Parameter],
+    expected: &Progress,
+) -> Result<Progress, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let broken = |e: &dyn std::fmt::Display| damaged(path, &e.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;
@@ -107,5 +117,9 @@ fn to_bytes(values: &[f32]) -> Vec<u8> {
 }
 
 fn damaged(path: &Path, message: &str) -> Error {
-    Error::State { path: path.to_owned(), message: message.to_owned(), hint: "delete it; training then begins anew" }
+    Error::State {
+        path: path.to_owned(),
+        message: message.to_owned(),
+        hint: "delete it; training then begins anew",
+    }
 }

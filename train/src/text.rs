@@ -69,7 +69,8 @@ fn read(recipe: &RecipeFile, files: &TextFiles, names: &[String]) -> Result<Vec<
         let path = recipe.resolve(name);
         let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
         let text = text.replace("\r\n", "\n");
-        documents.extend(text.split(&files.separator).map(str::trim).filter(|d| !d.is_empty()).map(str::to_owned));
+        documents
+            .extend(text.split(&files.separator).map(str::trim).filter(|d| !d.is_empty()).map(str::to_owned));
     }
     Ok(documents)
 }

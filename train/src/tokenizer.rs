@@ -8,7 +8,12 @@ use std::path::Path;
 
 use b158_checkpoint::{BosToken, Tokenizer};
 use tokenizers::{
-    AddedToken, models::{TrainerWrapper, bpe::{BPE, BpeTrainer}}, pre_tokenizers::byte_level::ByteLevel,
+    AddedToken,
+    models::{
+        TrainerWrapper,
+        bpe::{BPE, BpeTrainer},
+    },
+    pre_tokenizers::byte_level::ByteLevel,
     processors::template::TemplateProcessing,
 };
 
@@ -51,7 +56,10 @@ impl Vocabulary {
         let tokenizer = parse(&path, &json, size).map_err(|e| match e {
             b158_checkpoint::Error::VocabularyTooLarge { largest, .. } => Error::Tokenizer {
                 file: path.display().to_string(),
-                message: format!("token {largest} is beyond shape.vocab_size {size} of {}", recipe.path.display()),
+                message: format!(
+                    "token {largest} is beyond shape.vocab_size {size} of {}",
+                    recipe.path.display()
+                ),
                 hint: format!("set vocab_size to {}, or take another tokenizer", largest + 1),
             },
             other => other.into(),

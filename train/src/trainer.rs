@@ -264,7 +264,11 @@ impl Run<'_> {
         held_out::measure(architecture, parameters, &self.held_out, limit, self.workers)
     }
 
-    fn post_training(&self, trained: &Architecture, parameters: &[Parameter]) -> Result<Option<HeldOut>, Error> {
+    fn post_training(
+        &self,
+        trained: &Architecture,
+        parameters: &[Parameter],
+    ) -> Result<Option<HeldOut>, Error> {
         if trained.scheme != Scheme::Fp16 {
             return Ok(None);
         }
@@ -274,7 +278,12 @@ impl Run<'_> {
 }
 
 /// An estimate, from what one forward and backward pass keeps.
-fn check_memory(recipe: &RecipeFile, twin: &Twin, options: &TrainOptions, workers: &Workers) -> Result<(), Error> {
+fn check_memory(
+    recipe: &RecipeFile,
+    twin: &Twin,
+    options: &TrainOptions,
+    workers: &Workers,
+) -> Result<(), Error> {
     let Some(available) = options.memory else { return Ok(()) };
     let (needed, per_sequence) = memory(recipe, twin, workers.threads());
     if needed <= available {
@@ -288,7 +297,8 @@ fn check_memory(recipe: &RecipeFile, twin: &Twin, options: &TrainOptions, worker
 pub fn memory(recipe: &RecipeFile, twin: &Twin, threads: usize) -> (u64, u64) {
     let recipe = &recipe.recipe;
     let config = recipe.config(twin);
-    let (c, f, t) = (config.hidden_size as u64, config.intermediate_size as u64, config.context_length as u64);
+    let (c, f, t) =
+        (config.hidden_size as u64, config.intermediate_size as u64, config.context_length as u64);
     // Of a layer and a token: norms, quantized inputs, projections, split and merged heads, residuals; the
     // feed-forward network's five or six; scores and probabilities. Then logits with their gradient, and a half again
     // for gradients that live at the same time.

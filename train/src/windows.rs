@@ -23,7 +23,12 @@ impl Windows {
     ///
     /// # Errors
     /// [`Error::TooLittleText`] if they do not fill one window; `origin` is where they are from.
-    pub fn new(documents: &[String], vocabulary: &Vocabulary, context: usize, origin: &str) -> Result<Self, Error> {
+    pub fn new(
+        documents: &[String],
+        vocabulary: &Vocabulary,
+        context: usize,
+        origin: &str,
+    ) -> Result<Self, Error> {
         let encode = |document: &String| vocabulary.tokenizer.encode(document, false);
         let documents: Vec<Vec<u32>> = documents.par_iter().map(encode).collect::<Result<_, _>>()?;
         let length = context + 1;

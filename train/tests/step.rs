@@ -43,7 +43,9 @@ fn agrees(name: &str, scheme: Scheme, layout: Layout) {
     let bytes = std::fs::read(golden(name)).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let shape: Vec<usize> = integers(&file, "shape").into_iter().map(|n| n as usize).collect();
-    let [hidden, intermediate, layers, heads, kv_heads, vocab, groups] = shape[..] else { panic!("{shape:?}") };
+    let [hidden, intermediate, layers, heads, kv_heads, vocab, groups] = shape[..] else {
+        panic!("{shape:?}")
+    };
     let config = ModelConfig {
         architecture: layout,
         hidden_size: hidden,
@@ -68,8 +70,7 @@ fn agrees(name: &str, scheme: Scheme, layout: Layout) {
         eos_tokens: vec![],
     };
     let named = |id: TensorId, kind: &str| format!("{kind}.{}", id.hugging_face_name(layout));
-    let parameter =
-        |id: TensorId| Parameter::new(id, id.shape(&config), floats(&file, &named(id, "w")));
+    let parameter = |id: TensorId| Parameter::new(id, id.shape(&config), floats(&file, &named(id, "w")));
     let parameters: Vec<Parameter> = TensorId::all(&config).map(parameter).collect();
     let ids = integers(&file, "ids");
     let windows: Vec<&[u32]> = ids.chunks_exact(13).collect();

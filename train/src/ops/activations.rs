@@ -153,10 +153,12 @@ mod tests {
         let values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mut rows = Int8Rows::new();
         rows.quantize(Isa::best(), &values, 24).unwrap();
-        let trained = quantize(ActivationQuantizer::Int8 { groups: 1 }, &x).unwrap().to_vec2::<f32>().unwrap();
+        let trained =
+            quantize(ActivationQuantizer::Int8 { groups: 1 }, &x).unwrap().to_vec2::<f32>().unwrap();
         for (i, trained) in trained.iter().enumerate() {
             // Back to codes: what is left of the scale's rounding is far below a half.
-            let codes: Vec<i8> = trained.iter().map(|y| (y * rows.scale(i)).round_ties_even() as i8).collect();
+            let codes: Vec<i8> =
+                trained.iter().map(|y| (y * rows.scale(i)).round_ties_even() as i8).collect();
             assert_eq!(codes, rows.row(i));
         }
     }

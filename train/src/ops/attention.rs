@@ -49,7 +49,9 @@ impl CustomOp1 for CausalSoftmax {
         let scores = values(scores, layout)?;
         let (_, _, positions) = layout.shape().dims3()?;
         let mut out = vec![0.0; scores.len()];
-        for (row, (scores, out)) in scores.chunks_exact(positions).zip(out.chunks_exact_mut(positions)).enumerate() {
+        for (row, (scores, out)) in
+            scores.chunks_exact(positions).zip(out.chunks_exact_mut(positions)).enumerate()
+        {
             let seen = row % positions + 1;
             for (out, score) in out[..seen].iter_mut().zip(scores) {
                 *out = score * self.scale;

@@ -13,7 +13,11 @@ use super::{output, values, with_values};
 
 /// `activation(gate) * up`, element by element.
 pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if gate.device().is_cpu() { gate.apply_op2(up, Gated(activation)) } else { composed(activation, gate, up) }
+    if gate.device().is_cpu() {
+        gate.apply_op2(up, Gated(activation))
+    } else {
+        composed(activation, gate, up)
+    }
 }
 
 fn composed(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -91,11 +95,7 @@ mod tests {
     fn fused_equals_composed() {
         let (gate, up) = (wavy(&[3, 21], 0.0), wavy(&[3, 21], 1.0));
         for activation in [Activation::Silu, Activation::Relu2] {
-            agree(
-                &[&gate, &up],
-                || gated(activation, &gate, &up),
-                || composed(activation, &gate, &up),
-            );
+            agree(&[&gate, &up], || gated(activation, &gate, &up), || composed(activation, &gate, &up));
         }
     }
 }

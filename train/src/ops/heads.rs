@@ -63,7 +63,12 @@ impl Angles {
 }
 
 /// Rows of tokens to heads, turned where there are angles.
-pub fn split_heads(x: &Tensor, shape: HeadShape, layout: Layout, angles: Option<&Arc<Angles>>) -> Result<Tensor> {
+pub fn split_heads(
+    x: &Tensor,
+    shape: HeadShape,
+    layout: Layout,
+    angles: Option<&Arc<Angles>>,
+) -> Result<Tensor> {
     if x.device().is_cpu() {
         x.apply_op1(Split { shape, layout, angles: angles.cloned() })
     } else {
