@@ -19,33 +19,39 @@ fn main_job(folder: &Path) -> Command {
     command
 }
 
-/// Text in which nothing depends on the models' weights or the machine: numbers become `#`, verdicts `VERDICT`, and
-/// columns have no width.
+/// Text in which nothing depends on the models' weights, their sizes or the machine: numbers become `#`, sizes `SIZE`,
+/// verdicts `VERDICT`; columns have no width, and a table no two rows alike.
 fn shape(text: &str) -> String {
-    let mut out = String::new();
-    let mut in_table = false;
+    let mut out: Vec<String> = Vec::new();
+    let mut table: Option<(usize, Option<usize>)> = None; // its first line, and the column of the size
     for line in text.lines() {
-        let is_header = !in_table;
-        in_table = line.starts_with('|');
         if !line.starts_with('|') {
-            out += &if line.starts_with("result digest") {
-                "result digest …".to_owned()
-            } else {
-                line.to_owned()
-            };
-            out.push('\n');
+            table = None;
+            out.push(if line.starts_with("result digest") { "result digest …" } else { line }.to_owned());
             continue;
         }
-        let cell = |cell: &str| match cell.trim() {
-            "better" | "parity" | "undecided" | "worse" => "VERDICT".to_owned(),
-            ruler if !ruler.is_empty() && ruler.chars().all(|c| matches!(c, '-' | ':')) => "-".to_owned(),
-            text if is_header => text.to_owned(),
-            text => text.split_whitespace().map(number).filter(|w| w != "*").collect::<Vec<_>>().join(" "),
+        let mut cells: Vec<String> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let Some((first, size)) = table else {
+            table = Some((out.len(), cells.iter().position(|cell| cell == "size")));
+            out.push(cells.join("|"));
+            continue;
         };
-        out += &line.split('|').map(cell).collect::<Vec<_>>().join("|");
-        out.push('\n');
+        for (column, cell) in cells.iter_mut().enumerate() {
+            *cell = match cell.as_str() {
+                "better" | "parity" | "undecided" | "worse" => "VERDICT".to_owned(),
+                ruler if !ruler.is_empty() && ruler.chars().all(|c| matches!(c, '-' | ':')) => "-".to_owned(),
+                named if size == Some(column) && !named.is_empty() => "SIZE".to_owned(),
+                text => {
+                    text.split_whitespace().map(number).filter(|w| w != "*").collect::<Vec<_>>().join(" ")
+                }
+            };
+        }
+        let row = cells.join("|");
+        if !out[first..].contains(&row) {
+            out.push(row);
+        }
     }
-    out
+    out.join("\n")
 }
 
 /// `#` for a number, with what stands around it: `(×1.02)` becomes `(×#)`.
