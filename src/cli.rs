@@ -352,6 +352,9 @@ pub struct TrainArgs {
     /// Folder for the twins, their loss curves and states to go on from [default: target/b158/train/RECIPE]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Where the recipe's text files are [default: beside the recipe]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Go on from the states in the folder, as if the run had not been interrupted
     #[arg(long)]
     pub resume: bool,

@@ -184,7 +184,7 @@ def prompts(folder):
     """Token sequences of several lengths: lines of the embedded text, from as many places, and random ones."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     context, vocabulary = config["max_position_embeddings"], config["vocab_size"]
-    pages = (ROOT / "datasets/desk/wikitext.jsonl").read_text(encoding="utf-8").splitlines()
+    pages = (ROOT / "tests/fixtures/wikitext.jsonl").read_text(encoding="utf-8").splitlines()
     lines = [line.strip() for page in pages for line in json.loads(page)["page"].splitlines()]
     # Every line alone fits the context, even with two tokens a character.
     lines = [line for line in lines if 20 <= len(line) <= context // 2]

@@ -25,7 +25,7 @@ pub fn run(args: &TrainArgs, printer: &Printer) -> anyhow::Result<ExitStatus> {
     if std::env::var_os(CANDLE_THREADS).is_none() {
         return with_single_operations();
     }
-    let recipe = RecipeFile::read(&args.recipe)?;
+    let recipe = RecipeFile { data: args.data.clone(), ..RecipeFile::read(&args.recipe)? };
     let default = || format!("target/b158/train/{}", recipe.recipe.recipe).into();
     let output = args.output.clone().unwrap_or_else(default);
     let options = TrainOptions {
@@ -90,8 +90,12 @@ fn text(report: &Report) -> String {
             rows.push(vec![name, "b1.58".into(), blank(), blank(), perplexity(held_out), blank(), blank()]);
         }
     }
+    let left_out = match report.left_out {
+        0 => String::new(),
+        n => format!(" {n} documents were left out, since they are held out."),
+    };
     format!(
-        "# b158 train: {}\n\nEach of {} windows of text was read {:.2} times.\n\n{}",
+        "# b158 train: {}\n\nEach of {} windows of text was read {:.2} times.{left_out}\n\n{}",
         report.recipe,
         report.windows,
         report.epochs,

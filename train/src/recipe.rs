@@ -20,7 +20,7 @@
 //!
 //! Optional: `clip` (norm of the gradient, 1), `checkpoint_every` and `held_out_every` (steps), `held_out_windows`,
 //! in `shape` `kv_heads`, `tied_embeddings` (true), `rope_theta`, `norm_eps`, in a twin `groups`. Paths are relative
-//! to the recipe.
+//! to the recipe; those of text also to a folder that is named when training begins.
 
 use std::path::{Path, PathBuf};
 
@@ -209,6 +209,8 @@ pub struct RecipeFile {
     pub recipe: Recipe,
     /// The file, for messages and for what is relative to it.
     pub path: PathBuf,
+    /// Where the files of `data.text` are, if not beside the recipe.
+    pub data: Option<PathBuf>,
 }
 
 impl RecipeFile {
@@ -232,7 +234,7 @@ impl RecipeFile {
             message: e.message,
             hint: e.hint,
         })?;
-        let recipe = Self { recipe, path: path.to_owned() };
+        let recipe = Self { recipe, path: path.to_owned(), data: None };
         recipe.recipe.check().map_err(|(message, hint)| recipe.error(message, hint))?;
         for twin in &recipe.recipe.twins {
             // What the formats require of a config is checked where they are.
@@ -247,9 +249,9 @@ impl RecipeFile {
         Error::Recipe { file: self.path.display().to_string(), message: message.into(), hint: hint.into() }
     }
 
-    /// A path that the recipe names.
-    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
+    /// The folder of the recipe.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 }
 

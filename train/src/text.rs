@@ -1,5 +1,7 @@
 //! The documents of a recipe, and their digest.
 
+use std::collections::BTreeSet;
+
 use b158_datasets::world::{self, Part};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +24,8 @@ pub struct Text {
     pub digest: String,
     /// Where it is from, for messages.
     pub origin: String,
+    /// Documents of the files that were left out of what is learnt from, since they are held out.
+    pub left_out: usize,
 }
 
 impl Text {
@@ -31,7 +35,7 @@ impl Text {
     /// A file that cannot be read or is no UTF-8, or that has no document.
     pub fn load(recipe: &RecipeFile) -> Result<Self, Error> {
         let data = &recipe.recipe.data;
-        let (train, held_out, origin) = match (&data.desk, &data.text) {
+        let (mut train, held_out, origin) = match (&data.desk, &data.text) {
             (Some(desk), _) => {
                 let part = |part, bytes| documents(part, desk.seed, bytes);
                 let held_out = part(Part::HeldOut, (desk.bytes / DESK_HELD_OUT).max(1 << 16));
@@ -43,6 +47,11 @@ impl Text {
             }
             (None, None) => return Err(recipe.error("data is empty", "give desk or text")),
         };
+        // Collections of the same text overlap.
+        let held: BTreeSet<&String> = held_out.iter().collect();
+        let all = train.len();
+        train.retain(|document| !held.contains(document));
+        let left_out = all - train.len();
         for (documents, part) in [(&train, "train"), (&held_out, "held_out")] {
             if documents.is_empty() {
                 let hint = "check the files and the separator";
@@ -50,7 +59,7 @@ impl Text {
             }
         }
         let digest = digest(&train, &held_out);
-        Ok(Self { train, held_out, digest, origin })
+        Ok(Self { train, held_out, digest, origin, left_out })
     }
 }
 
@@ -66,7 +75,7 @@ fn documents(part: Part, seed: u64, bytes: usize) -> Vec<String> {
 fn read(recipe: &RecipeFile, files: &TextFiles, names: &[String]) -> Result<Vec<String>, Error> {
     let mut documents = Vec::new();
     for name in names {
-        let path = recipe.resolve(name);
+        let path = recipe.data.as_deref().unwrap_or(recipe.folder()).join(name);
         let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
         let text = text.replace("\r\n", "\n");
         documents

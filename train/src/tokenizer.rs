@@ -48,7 +48,7 @@ impl Vocabulary {
         let (path, json) = if recipe.recipe.tokenizer == "train" {
             (recipe.path.clone(), learn(recipe, text)?)
         } else {
-            let path = recipe.resolve(&recipe.recipe.tokenizer);
+            let path = recipe.folder().join(&recipe.recipe.tokenizer);
             let json = std::fs::read_to_string(&path);
             let json = json.map_err(|source| Error::Read { path: path.clone(), source })?;
             (path, json)

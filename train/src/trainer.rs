@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use b158_checkpoint::ModelConfig;
+use b158_checkpoint::{ModelConfig, OutputError};
 use serde::Serialize;
 
 use crate::{
@@ -80,7 +80,9 @@ pub struct Report {
     pub recipe_sha256: String,
     /// SHA-256 of its text.
     pub data_sha256: String,
-    /// Windows of text to learn from, and how often each was read.
+    /// Documents that were left out of what is learnt from, since they are held out.
+    pub left_out: usize,
+    /// Windows of text to learn from.
     pub windows: usize,
     /// Times that each of them was read.
     pub epochs: f64,
@@ -119,10 +121,10 @@ pub fn train(
     let context = recipe.recipe.shape.context;
     let train = Windows::new(&text.train, &vocabulary, context, &text.origin)?;
     let held_out = Windows::new(&text.held_out, &vocabulary, context, "the held-out text")?;
-    let data = text.digest;
+    let (data, left_out) = (text.digest, text.left_out);
     let run = Run { recipe, options, data, vocabulary, train, held_out, workers };
     std::fs::create_dir_all(&options.output)
-        .map_err(|source| Error::Read { path: options.output.clone(), source })?;
+        .map_err(|source| OutputError { file: options.output.clone(), source })?;
 
     let mut curves = Vec::new();
     let mut twins = Vec::new();
@@ -137,6 +139,7 @@ pub fn train(
         recipe: recipe.recipe.clone(),
         recipe_sha256: recipe.digest(),
         data_sha256: run.data.clone(),
+        left_out,
         windows: run.train.len(),
         epochs: (recipe.steps * recipe.batch.sequences) as f64 / run.train.len() as f64,
         threads: workers.threads(),
@@ -323,7 +326,7 @@ pub fn remove_states(recipe: &RecipeFile, output: &Path) -> Result<(), Error> {
     for twin in &recipe.recipe.twins {
         let path = state::path(output, &twin.name);
         if path.exists() {
-            std::fs::remove_file(&path).map_err(|source| Error::Read { path, source })?;
+            std::fs::remove_file(&path).map_err(|source| OutputError { file: path, source })?;
         }
     }
     Ok(())
