@@ -147,3 +147,14 @@ fn the_embedded_twins_are_of_the_committed_recipes() {
     }
     assert!(twins > 0);
 }
+
+#[test]
+fn every_committed_recipe_is_one() {
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/recipes");
+    for entry in fs::read_dir(recipes).unwrap() {
+        let path = entry.unwrap().path();
+        let recipe = b158_train::RecipeFile::read(&path).unwrap();
+        // Names are those of files: a folder says which recipe it is of.
+        assert_eq!(recipe.recipe.recipe, path.file_stem().unwrap().to_str().unwrap());
+    }
+}

@@ -123,20 +123,22 @@ class Peer:
             self.pushes.setdefault(key, []).append(push)
         return self.model(torch.tensor([ids])).logits[0].numpy()
 
-    def candidates(self, token):
-        """Activations of one token next to a rounding boundary, nearest first, each as (distance in codes, push to
-        the other side)."""
+    def candidates(self, last):
+        """Activations next to a rounding boundary, nearest first, each as (distance in codes, push to the other
+        side). Those of the token `last`, and of tokens before it, whose own logits a flip may have moved by less
+        than is looked at, but whose keys and values later tokens see."""
         found = []
         for key, x in self.inputs.items():
             # In f32 and in these steps, as the layer itself does it: some lie on a boundary.
-            row = x[token]
-            scale = 127 / row.abs().max().clamp(min=1e-5)
-            position, code = row * scale, (row * scale).round()
-            distance = 0.5 - (position - code).abs()
-            for feature in torch.nonzero(distance < NEAR).flatten().tolist():
-                side = 1.0 if position[feature] > code[feature] else -1.0
-                other = (code[feature] + side * (0.5 + NEAR)) / scale
-                found.append((distance[feature].item(), (key, token, feature, other.item())))
+            scales = 127 / x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
+            positions = x * scales
+            codes = positions.round()
+            distances = 0.5 - (positions - codes).abs()
+            for token, feature in torch.nonzero(distances[: last + 1] < NEAR).tolist():
+                code = codes[token, feature]
+                side = 1.0 if positions[token, feature] > code else -1.0
+                other = (code + side * (0.5 + NEAR)) / scales[token, 0]
+                found.append((distances[token, feature].item(), (key, token, feature, other.item())))
         return sorted(found)
 
 
