@@ -28,7 +28,13 @@ macro_rules! embed_twin {
 
 const SUITE: &str = "suites/desk.yaml";
 
-const FILES: &[Files] = &[embed!("suites/desk.yaml"), embed_twin!("desk-s-fp16"), embed_twin!("desk-s-b158")];
+const FILES: &[Files] = &[
+    embed!("suites/desk.yaml"),
+    embed_twin!("desk-s-fp16"),
+    embed_twin!("desk-s-b158"),
+    embed_twin!("desk-m-fp16"),
+    embed_twin!("desk-m-b158"),
+];
 
 /// What has to be said on screen about these models.
 pub const NOTICE: &str = "\
