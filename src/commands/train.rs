@@ -46,7 +46,7 @@ pub fn run(args: &TrainArgs, printer: &Printer) -> anyhow::Result<ExitStatus> {
 }
 
 /// Runs this command again with operations that candle does not divide. The trainer has one micro-batch on each thread;
-/// candle's own threads would stand in each other's way, at half the speed.
+/// candle's own threads would stand in each other's way.
 fn with_single_operations() -> anyhow::Result<ExitStatus> {
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1)).env(CANDLE_THREADS, "1");

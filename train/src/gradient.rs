@@ -9,7 +9,7 @@
 //! The recipe fixes the micro-batches, and each is computed by one thread, so the number of threads changes no bit.
 //! A micro-batch is small enough for its activations to stay in the cache. The environment should have
 //! CANDLE_NUM_THREADS=1: candle's own threads, among which it divides large single operations, would stand in the way
-//! of these (same bits, half the speed).
+//! of these (the same bits, but slower).
 
 use std::sync::{
     Mutex,

@@ -297,7 +297,7 @@ impl Recipe {
 
     /// Tokens that a twin reads in training.
     pub fn tokens(&self) -> u64 {
-        (self.steps * self.batch.sequences * self.shape.context) as u64
+        self.steps as u64 * self.batch.sequences as u64 * self.shape.context as u64
     }
 
     fn check(&self) -> Result<(), (String, String)> {
@@ -317,7 +317,7 @@ impl Recipe {
             ("held_out_every", self.held_out_every),
             ("held_out_windows", self.held_out_windows),
         ] {
-            // What is beyond is a slip of the keyboard; products of three of them stay within 64 bits.
+            // What is beyond is a slip of the keyboard.
             if size == 0 || size > 1 << 21 {
                 return wrong(format!("{key} is {size}"), "it must be from 1 to 2097152");
             }

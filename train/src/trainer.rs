@@ -301,21 +301,23 @@ pub fn memory(recipe: &RecipeFile, twin: &Twin, threads: usize) -> (u64, u64) {
     let recipe = &recipe.recipe;
     let config = recipe.config(twin);
     let (c, f, t) =
-        (config.hidden_size as u64, config.intermediate_size as u64, config.context_length as u64);
+        (config.hidden_size as u128, config.intermediate_size as u128, config.context_length as u128);
     // Of a layer and a token: norms, quantized inputs, projections, split and merged heads, residuals; the
     // feed-forward network's five or six; scores and probabilities. Then logits with their gradient, and a half again
     // for gradients that live at the same time.
-    let layer = 16 * c + 6 * f + 2 * config.heads as u64 * t;
-    let token = config.layers as u64 * layer + 3 * config.vocab_size as u64;
+    let layer = 16 * c + 6 * f + 2 * config.heads as u128 * t;
+    let token = config.layers as u128 * layer + 3 * config.vocab_size as u128;
     let per_sequence = t * token * 4 * 3 / 2;
-    let attention = 2 * c * (c + config.kv_heads as u64 * config.head_dim as u64);
-    let weights = config.layers as u64 * (attention + 3 * c * f)
-        + config.vocab_size as u64 * c * if config.tied_embeddings { 1 } else { 2 };
+    let attention = 2 * c * (c + config.kv_heads as u128 * config.head_dim as u128);
+    let weights = config.layers as u128 * (attention + 3 * c * f)
+        + config.vocab_size as u128 * c * if config.tied_embeddings { 1 } else { 2 };
     let micro_batches = recipe.batch.sequences.div_ceil(recipe.batch.micro);
     // Weights, two moments, the forward pass's copy, and a gradient for each micro-batch and for their sum.
-    let fixed = weights * 4 * (5 + micro_batches as u64);
-    let at_once = threads.min(micro_batches) as u64 * recipe.batch.micro as u64;
-    (fixed + at_once * per_sequence, per_sequence)
+    let fixed = weights * 4 * (5 + micro_batches as u128);
+    let at_once = threads.min(micro_batches) as u128 * recipe.batch.micro as u128;
+    // Wide enough for the largest sizes that a recipe may have.
+    let bytes = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+    (bytes(fixed + at_once * per_sequence), bytes(per_sequence))
 }
 
 /// Removes the states of twins that are done.

@@ -198,6 +198,12 @@ fn a_batch_that_does_not_fit_memory_is_refused_before_any_text_is_read() {
             .unwrap();
     let options = TrainOptions { output: "absent".into(), resume: false, memory: Some(8_000_000_000) };
     let error = train(&recipe, &options, &Workers::new(2, Device::Cpu).unwrap(), &never()).unwrap_err();
+    // The largest sizes that a recipe may have are refused as well, and overflow nothing.
+    let sizes = "hidden_size: 2097152, intermediate_size: 2097152, layers: 2097152, heads: 1048576, vocab_size: 2097152, context: 2097152";
+    let largest = RECIPE.replace("hidden_size: 32, intermediate_size: 64, layers: 2, heads: 4, kv_heads: 2, vocab_size: 300, context: 32", sizes);
+    let largest = RecipeFile::parse(Path::new("small.yaml"), &largest).unwrap();
+    let refused = train(&largest, &options, &Workers::new(2, Device::Cpu).unwrap(), &never()).unwrap_err();
+    assert!(matches!(refused, Error::Memory { needed: u64::MAX, .. }), "{refused}");
     insta::assert_snapshot!(error, @r"
     small.yaml: twin 'fp16' needs about 3846.46 GB and 8.00 GB are available
     hint: a smaller `batch.micro` takes less: 961.62 GB for each sequence on each thread
