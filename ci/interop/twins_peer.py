@@ -265,4 +265,5 @@ def main():
         raise SystemExit("\n".join(failures))
 
 
-main()
+if __name__ == "__main__":
+    main()
