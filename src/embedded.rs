@@ -34,6 +34,8 @@ const FILES: &[Files] = &[
     embed_twin!("desk-s-b158"),
     embed_twin!("desk-m-fp16"),
     embed_twin!("desk-m-b158"),
+    embed_twin!("desk-l-fp16"),
+    embed_twin!("desk-l-b158"),
 ];
 
 /// What has to be said on screen about these models.
