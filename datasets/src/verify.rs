@@ -200,7 +200,7 @@ fn repeated(entry: &Entry, rows: &[Value]) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(id) = id {
         let ids = rows.iter().filter_map(|row| row.get(id)).filter(|id| !id.is_null()).map(Value::to_string);
-        notes.extend(twice(ids).map(|(n, first)| format!("repeated values of '{id}': {n} ({first})")));
+        notes.extend(twice(ids).map(|(n, first)| format!("repeated values of '{id}': {first} ({n} in all)")));
     }
     let lines = rows.iter().map(|row| line(entry, row));
     notes.extend(twice(lines).map(|(n, _)| format!("repeated rows: {n}")));

@@ -37,7 +37,7 @@ fn rows_and_columns_are_compared_with_the_catalogue() {
     row 3: column 'choices' is missing; there are id, question, answerKey
     row 4: column 'id' is not a text: 5
     and so on, 4 rows in all
-    note: repeated values of 'id': 1 ("Q3")
+    note: repeated values of 'id': "Q3" (1 in all)
     note: repeated rows: 1
     "#);
 }
@@ -48,7 +48,7 @@ fn repeated_ids_and_rows_are_noted() {
     let mut other = question(1);
     other["question"] = json!("another?");
     insta::assert_snapshot!(check(&[question(1), question(2), other, question(2)], 4, &folder), @r#"
-    note: repeated values of 'id': 2 ("Q1", "Q2")
+    note: repeated values of 'id': "Q1", "Q2" (2 in all)
     note: repeated rows: 1
     "#);
 }

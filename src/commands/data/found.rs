@@ -32,13 +32,18 @@ pub fn sources(data: Option<&Path>) -> Vec<DataSource> {
     sources
 }
 
-/// The sources' folders, for messages.
-pub fn places(sources: &[DataSource]) -> Vec<String> {
-    let place = |source: &DataSource| match source {
+/// The sources' folders.
+pub fn folders(sources: &[DataSource]) -> Vec<String> {
+    let folder = |source: &DataSource| match source {
         DataSource::Folder(path) | DataSource::Hub(path) => Some(path.display().to_string()),
         DataSource::Desk => None,
     };
-    sources.iter().filter_map(place).collect()
+    sources.iter().filter_map(folder).collect()
+}
+
+/// The sources' folders, for messages about what is not there.
+pub fn places(sources: &[DataSource]) -> String {
+    folders(sources).join(", nor in ")
 }
 
 /// The dataset of that name.

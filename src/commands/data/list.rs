@@ -6,7 +6,7 @@ use anyhow::Result;
 use b158_datasets::{Catalogue, catalogue::Entry};
 use serde::Serialize;
 
-use super::found::{Found, find, places, sources};
+use super::found::{Found, find, folders, sources};
 use crate::{ExitStatus, cli::DataFolderArgs, printer::Printer};
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ pub fn run(args: &DataFolderArgs, printer: &Printer) -> Result<ExitStatus> {
     let sources = sources(args.data.as_deref());
     let found: Vec<(&Entry, Vec<Found>)> =
         Catalogue::embedded().datasets.iter().map(|entry| (entry, find(entry, &sources))).collect();
-    let searched = places(&sources);
+    let searched = folders(&sources);
     let datasets = found.iter().map(|(entry, found)| dataset(entry, found)).collect();
     printer.result(&Output { searched: searched.clone(), datasets }, || text(&found, &searched))?;
     Ok(ExitStatus::Success)

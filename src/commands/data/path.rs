@@ -25,7 +25,7 @@ pub fn run(args: &DataPathArgs, printer: &Printer) -> Result<ExitStatus> {
     if files.is_empty() {
         let name = &entry.name;
         let hint = format!("`b158 data fetch {name}` gets it, or says which files to put where");
-        bail!("'{name}' is neither in {}\nhint: {hint}", places(&sources).join(" nor in "));
+        bail!("'{name}' is not in {}\nhint: {hint}", places(&sources));
     }
     let output = Output { name: &entry.name, files };
     printer.result(&output, || output.files.iter().map(|path| format!("{}\n", path.display())).collect())?;

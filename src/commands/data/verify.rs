@@ -38,13 +38,17 @@ pub fn run(args: &DataVerifyArgs, printer: &Printer) -> Result<ExitStatus> {
         let splits = find(entry, &sources);
         // Nothing at hand is nothing wrong only where nothing was asked for.
         if splits.is_empty() && !args.names.is_empty() {
-            bail!("'{}' is neither in {}", entry.name, places(&sources).join(" nor in "));
+            bail!(
+                "'{}' is not in {}\nhint: `b158 data fetch {0}` gets it, or says how",
+                entry.name,
+                places(&sources)
+            );
         }
         found.extend(splits.into_iter().map(|split| (entry, split)));
     }
     if found.is_empty() {
         let hint = "name a folder with --data, or fetch data with `b158 data fetch NAME`";
-        bail!("no data in {}\nhint: {hint}", places(&sources).join(", nor in "));
+        bail!("no data in {}\nhint: {hint}", places(&sources));
     }
     let bar = progress::bar("verify", found.len() as u64);
     let mut checked = Vec::with_capacity(found.len());
