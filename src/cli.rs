@@ -58,7 +58,7 @@ pub enum Command {
     /// Train the twins of a recipe
     #[cfg(feature = "train")]
     Train(TrainArgs),
-    /// Make text and tasks
+    /// Text and tasks: what is known and at hand, whether it is right, and the desk's own
     Data(DataArgs),
 }
 
@@ -253,7 +253,8 @@ pub struct EvalArgs {
 /// Which documents `eval` and `reproduce` evaluate on.
 #[derive(Args, Default)]
 pub struct DocumentArgs {
-    /// Folder with task data: TASK.jsonl or TASK-SPLIT.jsonl [default: questions about the desk's small world]
+    /// Folder with task data, TASK-SPLIT or TASK with .jsonl, .jsonl.gz or .parquet; or `hub`, the Hub's local cache
+    /// [default: questions about the desk's small world]
     #[arg(long, env = "B158_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder with more task files (.yaml)
@@ -407,8 +408,60 @@ pub struct DataArgs {
 
 #[derive(Subcommand)]
 pub enum DataCommand {
+    /// List the text and task data that b158 knows, and what of it is at hand
+    List(DataFolderArgs),
+    /// Check what is at hand: checksums, columns, rows, content; exits 3 if anything differs
+    Verify(DataVerifyArgs),
+    /// Print where the files of a dataset are
+    Path(DataPathArgs),
+    /// Fetch a dataset from the Hub into its local cache
+    Fetch(DataFetchArgs),
     /// Write the desk data: simple English about a small world, and held-out tasks on it
     Desk(DeskArgs),
+}
+
+/// Where to look.
+#[derive(Args)]
+pub struct DataFolderArgs {
+    /// Folder with task data, which goes before the Hub's local cache
+    #[arg(long, env = "B158_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Every file is compared with SHA256SUMS beside it (as sha256sum writes it), if there is one, and with the checksum that
+the Hub's cache names it by; every row with the columns of the catalogue; the rows' number, and for WikiText-2 their
+content, with what is published. Rows that occur more than once are only noted: they are scored like others.")]
+pub struct DataVerifyArgs {
+    /// Datasets [default: all that are at hand]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub folder: DataFolderArgs,
+}
+
+#[derive(Args)]
+pub struct DataPathArgs {
+    /// A dataset; `b158 data list` has their names
+    pub name: String,
+    /// Only this split: train, validation or test
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+    #[command(flatten)]
+    pub folder: DataFolderArgs,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Needs a b158 that was built with `--features hub`, and honours HF_HUB_OFFLINE, HF_HUB_CACHE, HF_HOME and HF_ENDPOINT.
+Without, it says which files to put where.")]
+pub struct DataFetchArgs {
+    /// A dataset; `b158 data list` has their names
+    pub name: String,
+    /// Only this split: train, validation or test
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
 }
 
 #[derive(Args)]

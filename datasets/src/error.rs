@@ -23,6 +23,16 @@ pub enum Error {
         /// What is wrong with the line.
         message: String,
     },
+    /// A file that does not hold rows as it should.
+    #[error("{file}: {message}\nhint: {hint}")]
+    Rows {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        message: String,
+        /// The remedy.
+        hint: String,
+    },
     /// A dataset without a single row.
     #[error("{file} has no rows\nhint: put at least one document there")]
     NoRows {
@@ -30,14 +40,34 @@ pub enum Error {
         file: String,
     },
     /// The data folder lacks a dataset.
-    #[error("no data for '{stem}' (split '{split}') in {}\nhint: put {stem}-{split}.jsonl or {stem}.jsonl there", dir.display())]
-    NotInFolder {
+    #[error("no data for '{name}' (split '{split}') in {}\nhint: {hint}", dir.display())]
+    NotFound {
         /// The dataset.
-        stem: String,
+        name: String,
         /// Its split.
         split: String,
-        /// The folder that was searched.
+        /// The folder, or the Hub's cache, that was searched.
         dir: PathBuf,
+        /// Which files would do.
+        hint: String,
+    },
+    /// The Hub's cache was asked for what is not on the Hub.
+    #[error("'{name}' has no split '{split}' in the catalogue\nhint: {hint}")]
+    NotInCatalogue {
+        /// The dataset.
+        name: String,
+        /// Its split.
+        split: String,
+        /// What there is.
+        hint: String,
+    },
+    /// The catalogue contradicts itself.
+    #[error("{place}: {message}")]
+    Catalogue {
+        /// The file and where in it.
+        place: String,
+        /// What is wrong.
+        message: String,
     },
     /// Without a data folder only the desk's data is there.
     #[error(

@@ -5,6 +5,7 @@
 //!   {"question": "...", "label": 0}\n
 //! ```
 
+use std::io::BufRead;
 use std::path::Path;
 
 use serde_json::Value;
@@ -25,13 +26,34 @@ pub fn read(path: &Path) -> Result<Vec<Value>, Error> {
 /// # Errors
 /// [`Error::Line`] with the number of the first bad line, [`Error::NoRows`].
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Value>, Error> {
+    parse_reader(file, bytes)
+}
+
+/// Parses JSON Lines as they are read; `file` is the name that error messages use.
+///
+/// # Errors
+/// [`Error::Rows`] when the reader fails, [`Error::Line`] with the number of the first bad line, [`Error::NoRows`].
+pub fn parse_reader(file: &str, mut reader: impl BufRead) -> Result<Vec<Value>, Error> {
     let mut rows = Vec::new();
-    for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line).map_err(|e| Error::Rows {
+            file: file.to_owned(),
+            message: format!("line {number} cannot be read: {e}"),
+            hint: "fetch it again".into(),
+        })?;
+        if read == 0 {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let bad = |message: String| Error::Line { file: file.to_owned(), line: index + 1, message };
-        let row: Value = serde_json::from_slice(line).map_err(|e| bad(without_line(&e)))?;
+        let bad = |message: String| Error::Line { file: file.to_owned(), line: number, message };
+        let row: Value = serde_json::from_slice(&line).map_err(|e| bad(without_line(&e)))?;
         if !row.is_object() {
             return Err(bad(format!("expected a JSON object, found {}", kind(&row))));
         }

@@ -1,4 +1,4 @@
-//! `b158 data`.
+//! `b158 data desk`.
 
 use std::path::Path;
 
@@ -7,12 +7,7 @@ use b158_checkpoint::write_file;
 use b158_datasets::world::{self, Part};
 use serde::Serialize;
 
-use crate::{
-    ExitStatus,
-    cli::{DataArgs, DataCommand, DeskArgs},
-    commands::create_folder,
-    printer::Printer,
-};
+use crate::{ExitStatus, cli::DeskArgs, commands::create_folder, printer::Printer};
 
 /// How much of the text is held out: as much as of the documents.
 const HELD_OUT: usize = 16;
@@ -33,13 +28,7 @@ struct File {
     sha256: String,
 }
 
-pub fn run(args: &DataArgs, printer: &Printer) -> Result<ExitStatus> {
-    match &args.command {
-        DataCommand::Desk(args) => desk(args, printer),
-    }
-}
-
-fn desk(args: &DeskArgs, printer: &Printer) -> Result<ExitStatus> {
+pub fn run(args: &DeskArgs, printer: &Printer) -> Result<ExitStatus> {
     create_folder(&args.output)?;
     let bytes = usize::try_from(args.bytes)?;
     let mut files = Vec::new();
