@@ -21,7 +21,7 @@ use crate::{
     commands::{
         bench::Measured,
         create_folder,
-        suite::{evaluate_all, prepare},
+        suite::{Work, evaluate_all, prepare},
     },
     embedded,
     printer::Printer,
@@ -39,8 +39,9 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;
-    let results =
-        evaluate_all(&suite, &models, &tasks, &DataSource::new(args.documents.data.as_deref()), isa)?;
+    let data = DataSource::new(args.documents.data.as_deref());
+    let work = Work { cache: args.documents.cache.clone(), ..Work::default() };
+    let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
     results.write(&args.output)?;
 
     let report = Report::new(&suite, notice, &models, measured, &results)?;
