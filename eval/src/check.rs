@@ -41,7 +41,8 @@ const DIGITS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    baseline: u32,
+    #[serde(rename = "baseline")]
+    format: u32,
     /// The suite's name.
     pub suite: String,
     /// What was asked: see [`SuiteResults::suite_sha256`].
@@ -91,7 +92,7 @@ impl Baseline {
             tasks: m.tasks.iter().map(of_task).collect(),
         };
         Self {
-            baseline: FORMAT,
+            format: FORMAT,
             suite: results.suite.clone(),
             suite_sha256: results.suite_sha256(),
             bounds,
@@ -114,8 +115,8 @@ impl Baseline {
         let remake = "make it with `b158 check DIR --write FILE`";
         let baseline: Self =
             serde_json::from_str(&text).map_err(|e| bad(format!("not a baseline: {e}"), remake))?;
-        if baseline.baseline != FORMAT {
-            let message = format!("a baseline of form {}, this program knows {FORMAT}", baseline.baseline);
+        if baseline.format != FORMAT {
+            let message = format!("a baseline of form {}, this program knows {FORMAT}", baseline.format);
             return Err(bad(message, remake));
         }
         if let Some(bounds) = baseline.bounds {
@@ -382,17 +383,20 @@ fn first_difference(task: &TaskResults, hashes: &str, samples: Option<&TaskResul
 
 #[cfg(test)]
 mod tests {
+    use super::State::{Differs, Equal, WithinBounds};
     use super::*;
-    use crate::results::tests::suite;
+    use crate::results::{Outcome, tests::suite};
 
-    fn bounds(perplexity_ratio: f64, accuracy: f64) -> Option<Margins> {
-        Some(Margins { perplexity_ratio, accuracy })
+    fn bounds(perplexity_ratio: f64, accuracy: f64) -> Margins {
+        Margins { perplexity_ratio, accuracy }
     }
 
     /// Results whose third document of the first task, and second page of the second, got other log-likelihoods.
     fn changed() -> SuiteResults {
         let mut results = suite();
         results.models[1].tasks[0].documents[2].samples[1].loglikelihood = -0.05;
+        results.models[1].tasks[0].documents[2].outcome =
+            Outcome::Choice { gold: 0, correct: vec![false; 2] };
         results.models[1].tasks[1].documents[1].samples[0].loglikelihood = -51.0;
         // Copies start without metrics.
         results.clone()
@@ -438,14 +442,13 @@ mod tests {
             (check.tasks[3].state, check.tasks[4].state)
         };
         // One of three answers was lost; half a nat of 151 over 80 words, or 160 bytes.
-        use State::{Differs, Equal, WithinBounds};
         assert_eq!(state(&changed(), None), (Differs, Differs));
-        assert_eq!(state(&changed(), bounds(1.02, 0.34)), (WithinBounds, WithinBounds));
-        assert_eq!(state(&changed(), bounds(1.02, 0.33)), (Differs, WithinBounds));
-        assert_eq!(state(&changed(), bounds(1.001, 0.34)), (WithinBounds, Differs));
-        assert_eq!(state(&suite(), bounds(1.0, 0.0)), (Equal, Equal));
+        assert_eq!(state(&changed(), Some(bounds(1.02, 0.34))), (WithinBounds, WithinBounds));
+        assert_eq!(state(&changed(), Some(bounds(1.02, 0.33))), (Differs, WithinBounds));
+        assert_eq!(state(&changed(), Some(bounds(1.001, 0.34))), (WithinBounds, Differs));
+        assert_eq!(state(&suite(), Some(bounds(1.0, 0.0))), (Equal, Equal));
         // Better is always within bounds.
-        let check = check(&suite(), &Baseline::of(&changed(), bounds(1.0, 0.0)), None);
+        let check = check(&suite(), &Baseline::of(&changed(), Some(bounds(1.0, 0.0))), None);
         assert!(check.passed && check.tasks[3].state == WithinBounds);
     }
 
@@ -454,7 +457,7 @@ mod tests {
         let mut results = suite();
         results.models[0].tasks.remove(1);
         results.models[1].name = "other".into();
-        let found = check(&results, &Baseline::of(&suite(), bounds(2.0, 0.9)), None);
+        let found = check(&results, &Baseline::of(&suite(), Some(bounds(2.0, 0.9))), None);
         let reasons: Vec<_> = found.tasks.iter().map(|t| t.reasons.join("; ")).collect();
         let model = "the results lack this model";
         assert_eq!(reasons, ["", "the results lack this task", "", model, model, model]);
@@ -462,7 +465,7 @@ mod tests {
         // Fewer documents are not within any bounds.
         let mut results = suite();
         results.models[0].tasks[0].documents.pop();
-        let found = check(&results, &Baseline::of(&suite(), bounds(2.0, 0.9)), None);
+        let found = check(&results, &Baseline::of(&suite(), Some(bounds(2.0, 0.9))), None);
         assert_eq!((found.tasks[0].state, found.passed), (State::Differs, false));
         assert_eq!(found.tasks[0].reasons, ["2 documents instead of 3"]);
         assert_eq!(found.tasks[0].first.as_ref().unwrap().now, None);
@@ -476,7 +479,7 @@ mod tests {
     fn a_baseline_reads_back_and_bad_ones_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("b.json");
-        let baseline = Baseline::of(&suite(), bounds(1.01, 0.0));
+        let baseline = Baseline::of(&suite(), Some(bounds(1.01, 0.0)));
         baseline.write(&path).unwrap();
         assert_eq!(Baseline::read(&path).unwrap(), baseline);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -485,9 +488,18 @@ mod tests {
             std::fs::write(&path, text.replace(from, to)).unwrap();
             Baseline::read(&path).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
         };
-        insta::assert_snapshot!(message("\"baseline\": 1", "\"baseline\": 2"), @"");
-        insta::assert_snapshot!(message("1.01", "0.5"), @"");
-        insta::assert_snapshot!(message("\"suite\"", "\"siute\""), @"");
+        insta::assert_snapshot!(message("\"baseline\": 1", "\"baseline\": 2"), @r"
+        DIR/b.json: a baseline of form 2, this program knows 1
+        hint: make it with `b158 check DIR --write FILE`
+        ");
+        insta::assert_snapshot!(message("1.01", "0.5"), @r"
+        DIR/b.json: margin perplexity_ratio is 0.5
+        hint: it is a ratio of at least 1, for instance 1.02
+        ");
+        insta::assert_snapshot!(message("\"suite\"", "\"siute\""), @r"
+        DIR/b.json: not a baseline: unknown field `siute`, expected one of `baseline`, `suite`, `suite_sha256`, `bounds`, `models` at line 3 column 9
+        hint: make it with `b158 check DIR --write FILE`
+        ");
     }
 
     #[test]
@@ -495,6 +507,32 @@ mod tests {
         let mut one = suite();
         one.models.truncate(1);
         one.models[0].tasks.truncate(1);
-        insta::assert_snapshot!(serde_json::to_string_pretty(&Baseline::of(&one, None)).unwrap(), @"");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&Baseline::of(&one, None)).unwrap(), @r#"
+        {
+          "baseline": 1,
+          "suite": "desk",
+          "suite_sha256": "6a011d1dbd0838267db087165593036cdf2b5eab0e4d2756abf795a1b9fb4799",
+          "models": [
+            {
+              "name": "fp16",
+              "model_sha256": "5555555555555555555555555555555555555555555555555555555555555555",
+              "digest": "a0a6b7e41daf19b55b0ac0842c4a143074332f76b31dfb72117dc3bd0fccd9aa",
+              "tasks": [
+                {
+                  "task": "arc_easy",
+                  "task_sha256": "36016afc5a4a81e708e2607ce3dedf3dd7b5850640f827e17344501c367c933b",
+                  "data_sha256": "",
+                  "digest": "a0a6b7e41daf19b55b0ac0842c4a143074332f76b31dfb72117dc3bd0fccd9aa",
+                  "metrics": {
+                    "acc": 0.6666666666666666,
+                    "acc_norm": 0.6666666666666666
+                  },
+                  "documents": "a93f663d8773"
+                }
+              ]
+            }
+          ]
+        }
+        "#);
     }
 }

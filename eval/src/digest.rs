@@ -26,7 +26,9 @@ pub fn digest(tasks: &[TaskResults]) -> String {
         count(&mut hash, task.task.task.len());
         hash.update(task.task.task.as_bytes());
         count(&mut hash, task.documents.len());
-        task.documents.iter().for_each(|document| of_document(&mut hash, document));
+        for document in &task.documents {
+            of_document(&mut hash, document);
+        }
     }
     hex(hash)
 }

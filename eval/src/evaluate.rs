@@ -313,7 +313,9 @@ fn refused(task: &Task, origin: &str, document: usize, (message, hint): (String,
 /// SHA-256 of a dataset's rows: each as JSON on a line.
 fn digest_of(rows: &[serde_json::Value]) -> String {
     let mut hash = Sha256::new();
-    rows.iter().for_each(|row| hash.update(format!("{row}\n")));
+    for row in rows {
+        hash.update(format!("{row}\n"));
+    }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

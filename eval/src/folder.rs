@@ -258,6 +258,11 @@ mod tests {
         DIR/samples.parquet is damaged: its checksum differs from the recorded one
         hint: make it again
         ");
+        // Margins are fixed before the evaluation.
+        insta::assert_snapshot!(message(whole.replacen("\"accuracy\": 0.01", "\"accuracy\": 0.5", 1)), @r"
+        DIR/results.json: suite, margins, models, settings, tasks or data are not those that were evaluated: suite_sha256 differs
+        hint: evaluate again into an empty folder
+        ");
         let digest = suite().models[1].digest();
         insta::assert_snapshot!(message(whole.replace(&digest, &digest.replace('1', "2"))), @r"
         DIR/results.json: the digest of model 'b158' is not that of samples.parquet beside it

@@ -5,12 +5,13 @@
 //!        |                               |
 //!        +-----------> evaluate <--------+---- datasets
 //!                         |  request: prompts, token ids, windows
-//!                         |  model:   log-likelihoods
+//!                         |  order:   what is scored first, and together
+//!                         |  model:   log-likelihoods   <-->  log, cache: what is known already
 //!                         |  metrics: acc, acc_norm, perplexities, standard errors
 //!                         v
-//!                     results  <-->  results.json + samples.parquet, sealed by digest
+//!       merge <-- shard or results  <--folder-->  results.json + samples.parquet, sealed by digest
 //!                         |
-//!                 compare, table
+//!              compare, check, table
 //! ```
 //!
 //! Prompts, token ids and metrics are those of lm-evaluation-harness 0.4.13 (called lm-eval below), request by

@@ -137,16 +137,16 @@ impl Key {
     /// What another key has different, in words.
     fn difference(&self, other: &Self) -> String {
         let texts = [
-            ("version of b158", &self.b158, &other.b158),
-            ("model", &self.model_sha256, &other.model_sha256),
-            ("task", &self.task, &other.task),
-            ("definition of the task", &self.task_sha256, &other.task_sha256),
-            ("data", &self.data_sha256, &other.data_sha256),
+            ("another version of b158", &self.b158, &other.b158),
+            ("another model", &self.model_sha256, &other.model_sha256),
+            ("another task", &self.task, &other.task),
+            ("another definition of the task", &self.task_sha256, &other.task_sha256),
+            ("other data", &self.data_sha256, &other.data_sha256),
         ];
         let short = |text: &str| text.get(..12).unwrap_or(text).to_owned();
         match texts.iter().find(|(_, a, b)| a != b) {
             Some((what, theirs, ours)) => {
-                format!("another {what} ({}, not {})", short(theirs), short(ours))
+                format!("{what} ({}, not {})", short(theirs), short(ours))
             }
             None => format!("other settings ({}, not {})", self.settings, other.settings),
         }
@@ -173,7 +173,9 @@ pub(crate) fn fingerprint(requests: &[Request], max_length: usize) -> String {
     for request in requests {
         for ids in [request.visible_context(max_length), &request.cont_ids] {
             hash.update((ids.len() as u64).to_le_bytes());
-            ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            for id in ids {
+                hash.update(id.to_le_bytes());
+            }
         }
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
@@ -304,7 +306,10 @@ mod tests {
 
     #[test]
     fn the_form_is_pinned() {
-        insta::assert_snapshot!(written(&[2]), @"");
+        insta::assert_snapshot!(written(&[2]), @r#"
+        2526fb1cdfa2ec2c {"b158":"1.2.3","model_sha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","task":"arc_easy","task_sha256":"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb","data_sha256":"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc","settings":{"preset":"lm-eval","max_length":64}}
+        fadaba02b272c113 {"doc":2,"ids":"0123","scores":[[-0.2,false],[-0.06666666666666667,true]]}
+        "#);
     }
 
     #[test]
@@ -337,11 +342,26 @@ mod tests {
             let message = Log::open(dir.path(), "m", &key).err().unwrap().to_string();
             message.replace(&dir.path().display().to_string(), "DIR")
         };
-        insta::assert_snapshot!(refused(Key { model_sha256: "d".repeat(64), ..key() }), @"");
-        insta::assert_snapshot!(refused(Key { task_sha256: "d".repeat(64), ..key() }), @"");
-        insta::assert_snapshot!(refused(Key { data_sha256: "d".repeat(64), ..key() }), @"");
-        insta::assert_snapshot!(refused(Key { settings: json!({"max_length": 32}), ..key() }), @"");
-        insta::assert_snapshot!(refused(Key { b158: "1.2.4".into(), ..key() }), @"");
+        insta::assert_snapshot!(refused(Key { model_sha256: "d".repeat(64), ..key() }), @r"
+        DIR/m/arc_easy.log: the log is of another model (aaaaaaaaaaaa, not dddddddddddd)
+        hint: choose another folder, or evaluate anew without --resume
+        ");
+        insta::assert_snapshot!(refused(Key { task_sha256: "d".repeat(64), ..key() }), @r"
+        DIR/m/arc_easy.log: the log is of another definition of the task (bbbbbbbbbbbb, not dddddddddddd)
+        hint: choose another folder, or evaluate anew without --resume
+        ");
+        insta::assert_snapshot!(refused(Key { data_sha256: "d".repeat(64), ..key() }), @r"
+        DIR/m/arc_easy.log: the log is of other data (cccccccccccc, not dddddddddddd)
+        hint: choose another folder, or evaluate anew without --resume
+        ");
+        insta::assert_snapshot!(refused(Key { settings: json!({"max_length": 32}), ..key() }), @r#"
+        DIR/m/arc_easy.log: the log is of other settings ({"preset":"lm-eval","max_length":64}, not {"max_length":32})
+        hint: choose another folder, or evaluate anew without --resume
+        "#);
+        insta::assert_snapshot!(refused(Key { b158: "1.2.4".into(), ..key() }), @r"
+        DIR/m/arc_easy.log: the log is of another version of b158 (1.2.3, not 1.2.4)
+        hint: choose another folder, or evaluate anew without --resume
+        ");
     }
 
     #[test]
@@ -355,17 +375,29 @@ mod tests {
         // With nothing there, --resume begins.
         assert_eq!(begin(&run, true), "discarded: false");
         assert_eq!(begin(&run, true), "discarded: false");
-        insta::assert_snapshot!(begin(&Run { suite: "other".into(), ..run.clone() }, true), @"");
+        insta::assert_snapshot!(begin(&Run { suite: "other".into(), ..run.clone() }, true), @r"
+        DIR/samples.log/run.json: the log is of the suite 'desk', not 'other'
+        hint: choose another folder, or evaluate anew without --resume
+        ");
         let margins = Margins { perplexity_ratio: 1.1, ..Margins::default() };
-        insta::assert_snapshot!(begin(&Run { margins, ..run.clone() }, true), @"");
+        insta::assert_snapshot!(begin(&Run { margins, ..run.clone() }, true), @r"
+        DIR/samples.log/run.json: samples were logged under other margins (perplexity_ratio 1.02, accuracy 0.01) than the suite's (perplexity_ratio 1.1, accuracy 0.01), and margins are fixed before the evaluation
+        hint: restore the margins, or evaluate anew without --resume
+        ");
         let shard = Some("1/2".parse().unwrap());
-        insta::assert_snapshot!(begin(&Run { shard, ..run.clone() }, true), @"");
+        insta::assert_snapshot!(begin(&Run { shard, ..run.clone() }, true), @r"
+        DIR/samples.log/run.json: the log is of the whole, not of shard 1/2
+        hint: give each shard a folder of its own
+        ");
         // Without --resume it begins anew, whatever is there.
         assert_eq!(begin(&Run { margins, ..run.clone() }, false), "discarded: true");
         std::fs::write(dir.path().join(crate::folder::RESULTS_FILE), "").unwrap();
         assert_eq!(begin(&run, false), "discarded: false", "its evaluation was complete");
         std::fs::write(dir.path().join(LOG_FOLDER).join(RUN_FILE), "{").unwrap();
-        insta::assert_snapshot!(begin(&run, true), @"");
+        insta::assert_snapshot!(begin(&run, true), @r"
+        DIR/samples.log/run.json: it does not say what the log is of: EOF while parsing an object at line 1 column 1
+        hint: choose another folder, or evaluate anew without --resume
+        ");
     }
 
     #[cfg(target_os = "linux")]
@@ -373,7 +405,10 @@ mod tests {
     fn a_full_disk_is_a_clear_error() {
         let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let log = Log { path: "m/arc_easy.log".into(), file: Mutex::new(file) };
-        insta::assert_snapshot!(log.append(&[record(1, -1.0)]).unwrap_err(), @"");
+        insta::assert_snapshot!(log.append(&[record(1, -1.0)]).unwrap_err(), @r"
+        m/arc_easy.log: cannot write: No space left on device (os error 28)
+        hint: the disk is full; free some space or choose another folder
+        ");
     }
 
     proptest! {

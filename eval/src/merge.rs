@@ -170,9 +170,15 @@ mod tests {
         part.results.write_shard(dir.path(), part.shard).unwrap();
         let read = ShardResults::read(dir.path()).unwrap();
         assert_eq!((read.shard, read.results), (part.shard, part.results));
-        insta::assert_snapshot!(place(SuiteResults::read(dir.path()).unwrap_err()), @"");
+        insta::assert_snapshot!(place(SuiteResults::read(dir.path()).unwrap_err()), @r"
+        DIR/shard.json: these are the results of a shard only
+        hint: join all shards with `b158 merge` first
+        ");
         suite().write(dir.path()).unwrap();
-        insta::assert_snapshot!(place(ShardResults::read(dir.path()).unwrap_err()), @"");
+        insta::assert_snapshot!(place(ShardResults::read(dir.path()).unwrap_err()), @r"
+        DIR: these results are of no shard, but complete
+        hint: leave the folder out; only what `b158 eval --shard I/N` wrote is merged
+        ");
     }
 
     #[test]
@@ -182,23 +188,68 @@ mod tests {
             change(&mut second);
             merge(vec![shard(1, 2), second]).unwrap_err().to_string()
         };
-        insta::assert_snapshot!(message(&|s| s.results.suite = "other".into()), @"");
-        insta::assert_snapshot!(message(&|s| s.results.margins = Margins { accuracy: 0.5, ..Margins::default() }), @"");
-        insta::assert_snapshot!(message(&|s| s.shard = "2/3".parse().unwrap()), @"");
-        insta::assert_snapshot!(message(&|s| s.shard = "1/2".parse().unwrap()), @"");
-        insta::assert_snapshot!(message(&|s| s.b158 = "1.2.4".into()), @"");
-        insta::assert_snapshot!(message(&|s| s.results.models[1].model_sha256 = "6".repeat(64)), @"");
-        insta::assert_snapshot!(message(&|s| s.results.models[1].settings.limit = Some(2)), @"");
-        insta::assert_snapshot!(message(&|s| { s.results.models[0].tasks.pop(); }), @"");
-        insta::assert_snapshot!(message(&|s| { s.results.models.pop(); }), @"");
-        insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[0].task.version = 2.0), @"");
-        insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[1].data_sha256 = "7".repeat(64)), @"");
-        insta::assert_snapshot!(message(&|s| { s.results.models[0].tasks[0].documents.pop(); }), @"");
+        insta::assert_snapshot!(message(&|s| s.results.suite = "other".into()), @r"
+        part2: suite: other, but desk in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.results.margins = Margins { accuracy: 0.5, ..Margins::default() }), @r"
+        part2: margins: perplexity_ratio 1.02, accuracy 0.5, but perplexity_ratio 1.02, accuracy 0.01 in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.shard = "2/3".parse().unwrap()), @r"
+        part2: number of shards: 3, but 2 in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.shard = "1/2".parse().unwrap()), @r"
+        part2: shard 1/2 is in part1, too
+        hint: name each shard once
+        ");
+        insta::assert_snapshot!(message(&|s| s.b158 = "1.2.4".into()), @r"
+        part2: version of b158: 1.2.4, but 1.2.3 in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.results.models[1].model_sha256 = "6".repeat(64)), @r"
+        part2: SHA-256 of model 'b158': 666666666666, but 555555555555 in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.results.models[1].settings.limit = Some(2)), @r#"
+        part2: settings of model 'b158': {"preset":"lm-eval","limit":2,"add_bos_token":null,"max_length":256}, but {"preset":"lm-eval","limit":null,"add_bos_token":null,"max_length":256} in part1
+        hint: merge shards of one evaluation only
+        "#);
+        insta::assert_snapshot!(message(&|s| { s.results.models[0].tasks.pop(); }), @r"
+        part2: tasks of model 'fp16': arc_easy, wikitext, but arc_easy, wikitext, lambada_openai in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| { s.results.models.pop(); }), @r"
+        part2: models: fp16, but fp16, b158 in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[0].task.version = 2.0), @r"
+        part2: SHA-256 of the definition of task 'arc_easy': 2bb719f632ae, but 36016afc5a4a in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[1].data_sha256 = "7".repeat(64)), @r"
+        part2: SHA-256 of the data of task 'wikitext': 777777777777, but  in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| { s.results.models[0].tasks[0].documents.pop(); }), @r"
+        merge: model 'fp16', task 'arc_easy': document 1 of 3 is missing, or there twice
+        hint: evaluate the shards again, all with the same version of b158
+        ");
         insta::assert_snapshot!(message(&|s| {
             let twice = s.results.models[0].tasks[0].documents[0].clone();
             s.results.models[0].tasks[0].documents.push(twice);
-        }), @"");
-        insta::assert_snapshot!(merge(vec![shard(2, 4), shard(4, 4)]).unwrap_err(), @"");
-        insta::assert_snapshot!(merge(Vec::new()).unwrap_err(), @"");
+        }), @r"
+        merge: model 'fp16', task 'arc_easy': document 2 of 3 is missing, or there twice
+        hint: evaluate the shards again, all with the same version of b158
+        ");
+        insta::assert_snapshot!(merge(vec![shard(2, 4), shard(4, 4)]).unwrap_err(), @r"
+        merge: missing: shard 1/4, 3/4
+        hint: evaluate it with --shard, or name its folder
+        ");
+        insta::assert_snapshot!(merge(Vec::new()).unwrap_err(), @r"
+        merge: no shards
+        hint: name the folders of all shards
+        ");
     }
 }

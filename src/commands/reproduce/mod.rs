@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use b158_checkpoint::write_file;
 use b158_datasets::DataSource;
-use b158_eval::{Suite, find_tasks};
+use b158_eval::{Suite, environment::Environment, find_tasks};
 use b158_kernels::Isa;
 
 use self::report::Report;
@@ -40,8 +40,10 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;
     let data = DataSource::new(args.documents.data.as_deref());
+    let environment = Environment::new(isa.name(), rayon::current_num_threads());
     let work = Work { cache: args.documents.cache.clone(), ..Work::default() };
     let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
+    environment.write(&args.output, &results)?;
     results.write(&args.output)?;
 
     let report = Report::new(&suite, notice, &models, measured, &results)?;
