@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use b158_checkpoint::{Activation, Date, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
+use b158_eval::Shard;
 use b158_kernels::{Isa, kv::KvType};
 use b158_runner::Shape;
 use clap::{Args, Parser, Subcommand};
@@ -49,8 +50,12 @@ pub enum Command {
     Logits(LogitsArgs),
     /// Evaluate models on tasks
     Eval(EvalArgs),
+    /// Join the results of shards into those that one machine would have made
+    Merge(MergeArgs),
     /// Compare two evaluated models, paired sample by sample
     Compare(CompareArgs),
+    /// Check results against a baseline, for CI
+    Check(CheckArgs),
     /// Measure tokens per second, latency, memory and energy
     Bench(BenchArgs),
     /// Convert, evaluate, measure and compare twin models, and report
@@ -246,8 +251,30 @@ pub struct EvalArgs {
     /// Folder for results.json and samples.parquet
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Go on from the log in the folder, as if the run had not been interrupted; without it, begin anew
+    #[arg(long)]
+    pub resume: bool,
+    /// Evaluate one of N parts of the documents only: 1/N to N/N, each into a folder of its own, for `merge`
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Write DIR/lm-eval/MODEL/results_DATE.json and samples_TASK_DATE.jsonl, too, for tools that read lm-eval's files
+    #[arg(long, conflicts_with = "shard")]
+    pub lm_eval_files: bool,
     #[command(flatten)]
     pub documents: DocumentArgs,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Results and digest are those of an evaluation without shards, to the byte. Refused, by name, are shards that are
+missing, there twice, or of another suite, other margins, models, tasks, data or settings.")]
+pub struct MergeArgs {
+    /// Folders that `eval --shard` wrote, in any order
+    #[arg(required = true, value_name = "DIR")]
+    pub shards: Vec<PathBuf>,
+    /// Folder for results.json and samples.parquet
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
 }
 
 /// Which documents `eval` and `reproduce` evaluate on.
@@ -263,6 +290,9 @@ pub struct DocumentArgs {
     /// Only the first N documents of each task
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Folder that keeps scores, by model, task, data and settings: what was evaluated before is read from there
+    #[arg(long, env = "B158_CACHE", value_name = "DIR")]
+    pub cache: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -287,6 +317,31 @@ pub struct CompareArgs {
 pub enum Required {
     /// Parity or better on every metric
     Parity,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Passes if every sample has the bits of the baseline, or else if no metric is worse than the bounds allow; otherwise
+the exit code is 3, and the first document that differs is named. A baseline is a small file to commit:
+
+  b158 eval suite.yaml -o results
+  b158 check results --write baseline.json                    # once, with --accuracy and so on for bounds
+  b158 check results --baseline baseline.json                 # from then on")]
+pub struct CheckArgs {
+    /// Results: a folder that `eval`, `merge` or `reproduce` wrote
+    pub results: PathBuf,
+    /// A baseline, or the whole results folder of one, which has the values of the first sample that differs
+    #[arg(long, value_name = "FILE", required_unless_present = "write", conflicts_with = "write")]
+    pub baseline: Option<PathBuf>,
+    /// Make these results the baseline, instead of checking them
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// The largest ratio to a baseline's perplexity that passes [default: the baseline's bounds, if it has any]
+    #[arg(long, value_name = "RATIO")]
+    pub perplexity_ratio: Option<f64>,
+    /// The largest loss of accuracy that passes: 0.01 is one point [default: the baseline's bounds, if it has any]
+    #[arg(long, value_name = "SHARE")]
+    pub accuracy: Option<f64>,
 }
 
 #[derive(Args)]

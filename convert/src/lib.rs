@@ -37,5 +37,6 @@ pub use format::{Format, HeadType, LinearClass, Options, Scales, Scheme, activat
 pub use inspect::{Inspection, TensorInspection, TernaryInspection, Training, inspect};
 pub use job::Progress;
 pub use report::{Report, TensorReport};
+pub use source::model_sha256;
 pub use verify::{Verified, verify};
 pub use write::convert;

@@ -10,6 +10,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use b158_checkpoint::Checkpoint;
+
 use crate::Error;
 
 /// The hash of all files' bytes, one after the other in the order given, in hexadecimal. `None` if
@@ -31,6 +33,31 @@ pub(crate) fn sha256(files: &[PathBuf], stop: &AtomicBool) -> Result<Option<Stri
         }
     }
     Ok(Some(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+/// The hash of all files' bytes, one after the other.
+pub(crate) fn hash(files: &[PathBuf]) -> Result<String, Error> {
+    Ok(sha256(files, &AtomicBool::new(false))?.expect("nobody stops it"))
+}
+
+/// The hash of a source's files beside its weights: of a line `HASH NAME` for each.
+pub(crate) fn hash_text(source: &Checkpoint) -> Result<String, Error> {
+    let mut hasher = Sha256::new();
+    for path in source.files_beside_weights() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(format!("{} {name}\n", hash(std::slice::from_ref(&path))?));
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// SHA-256 of everything that a model is on disk, in hexadecimal: of the hash of its weights' files and of that of
+/// its config and tokenizer, a line each, both as in a batch's manifest. Names and places of weights do not count.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn model_sha256(model: &Checkpoint) -> Result<String, Error> {
+    let lines = format!("{}\n{}\n", hash(model.files())?, hash_text(model)?);
+    Ok(Sha256::digest(lines).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Length and time of the last change of every file of a source, to tell whether they changed.

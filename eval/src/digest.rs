@@ -15,7 +15,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::results::TaskResults;
+use crate::results::{Document, TaskResults};
 
 /// The digest of a model's results, as 64 hexadecimal digits.
 pub fn digest(tasks: &[TaskResults]) -> String {
@@ -27,14 +27,29 @@ pub fn digest(tasks: &[TaskResults]) -> String {
         hash.update(task.task.task.as_bytes());
         count(&mut hash, task.documents.len());
         for document in &task.documents {
-            count(&mut hash, document.samples.len());
-            for sample in &document.samples {
-                ids(&mut hash, &sample.request.ctx_ids);
-                ids(&mut hash, &sample.request.cont_ids);
-                hash.update(sample.loglikelihood.to_bits().to_le_bytes());
-            }
+            of_document(&mut hash, document);
         }
     }
+    hex(hash)
+}
+
+/// SHA-256 of what the digest has of one document, as 64 hexadecimal digits.
+pub fn document_digest(document: &Document) -> String {
+    let mut hash = Sha256::new();
+    of_document(&mut hash, document);
+    hex(hash)
+}
+
+fn of_document(hash: &mut Sha256, document: &Document) {
+    count(hash, document.samples.len());
+    for sample in &document.samples {
+        ids(hash, &sample.request.ctx_ids);
+        ids(hash, &sample.request.cont_ids);
+        hash.update(sample.loglikelihood.to_bits().to_le_bytes());
+    }
+}
+
+fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,19 +1,28 @@
 //! Runs tasks on a model.
 //!
 //! ```text
-//!   task + document --> requests --> log-likelihoods --> document result --> metrics
-//!                       (in parallel, results in document order)
+//!   task + document --> requests --> batches --> log-likelihoods --> document result --> metrics
+//!                       (all tasks)  (order)      (in parallel, logged as they come; results in document order)
 //! ```
 //!
-//! Nothing depends on the number of threads: every request is scored by itself and sums run in document order.
+//! Nothing depends on the number of threads, or on what the log and the cache know already: every request is scored
+//! by itself and sums run in document order.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use b158_datasets::{DataSource, Dataset};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::prepare::prepare;
-use crate::request::{Encoder, Failure, Request};
+use crate::cache::Cache;
+use crate::log::{Key, Log, Record, Records, fingerprint};
+use crate::order::batches;
+use crate::prepare::{Prepared, prepare};
+use crate::request::{Encoder, Failure};
 use crate::results::{Document, ModelResults, Sample, Settings, TaskResults};
+use crate::shard::Shard;
 use crate::task::Task;
 use crate::{Error, LanguageModel, ScoreRequest};
 
@@ -31,6 +40,9 @@ pub enum Preset {
 pub struct EvalOptions {
     /// The model's name in results.
     pub name: String,
+    /// SHA-256 of the model's weights, config and tokenizer. What the log and the cache know is taken for scores of
+    /// the model with this digest.
+    pub model_sha256: String,
     /// Prompting and scoring rules.
     pub preset: Preset,
     /// At most this many documents of each task, from the first one on.
@@ -39,29 +51,39 @@ pub struct EvalOptions {
     pub add_bos: Option<bool>,
     /// Longest input in tokens; the model's own if not given, and never more.
     pub max_length: Option<usize>,
+    /// The documents of one shard only.
+    pub shard: Option<Shard>,
+    /// Folder for the log of samples, from which an evaluation goes on: see [`crate::log`].
+    pub log: Option<PathBuf>,
+    /// Folder of the cache: see [`crate::cache`].
+    pub cache: Option<PathBuf>,
 }
 
 /// Told about the progress of an evaluation; `()` ignores it. Calls come from several threads.
 pub trait Progress: Sync {
-    /// A task starts with so many requests.
-    fn begin(&self, task: &str, requests: usize);
-    /// One more request is done.
-    fn advance(&self);
-    /// The task is done.
+    /// So many tokens are to be read for the tasks of this model.
+    fn begin(&self, tokens: u64);
+    /// A task starts.
+    fn task(&self, task: &str);
+    /// So many more tokens were read.
+    fn advance(&self, tokens: u64);
+    /// The model is done.
     fn end(&self);
 }
 
 impl Progress for () {
-    fn begin(&self, _: &str, _: usize) {}
-    fn advance(&self) {}
+    fn begin(&self, _: u64) {}
+    fn task(&self, _: &str) {}
+    fn advance(&self, _: u64) {}
     fn end(&self) {}
 }
 
 /// Evaluates a model on tasks.
 ///
 /// # Errors
-/// The first error in task and document order: missing data, a document that its task cannot use
-/// ([`Error::Document`]), or a failure of the model ([`Error::Model`]).
+/// Missing data, a document that its task cannot use ([`Error::Document`]; the first one in task and document order,
+/// before anything is scored), a failure of the model ([`Error::Model`]), or a log that is of something else or cannot
+/// be written.
 pub fn evaluate(
     model: &dyn LanguageModel,
     tasks: &[Task],
@@ -77,91 +99,224 @@ pub fn evaluate(
     let settings =
         Settings { preset: options.preset, limit: options.limit, add_bos: options.add_bos, max_length };
     let encoder = Encoder::new(model, options.add_bos.unwrap_or(true), max_length)?;
-    let mut results = ModelResults { name: options.name.clone(), settings, tasks: Vec::new() };
+    let cache = options.cache.as_deref().map(Cache::open).transpose()?;
+    let mut plans = Vec::with_capacity(tasks.len());
     for task in tasks {
-        results.tasks.push(run_task(model, task, data, &encoder, max_length, options.limit, progress)?);
+        plans.push(Plan::new(task, data, &encoder, &settings, options, cache.as_ref())?);
     }
-    Ok(results)
-}
-
-fn run_task(
-    model: &dyn LanguageModel,
-    task: &Task,
-    data: &DataSource,
-    encoder: &Encoder,
-    max_length: usize,
-    limit: Option<usize>,
-    progress: &dyn Progress,
-) -> Result<TaskResults, Error> {
-    let Dataset { mut rows, origin } = data.load(&task.dataset, &task.split)?;
-    let original = rows.len();
-    rows.truncate(limit.unwrap_or(original));
-    let prepared: Vec<_> = rows.par_iter().map(|row| prepare(task, row, encoder)).collect();
-    let refused = |document: usize, (message, hint): (String, String)| Error::Document {
-        task: task.task.clone(),
-        document,
-        origin: origin.clone(),
-        message,
-        hint,
+    progress.begin(plans.iter().map(Plan::tokens).sum());
+    let mut results = ModelResults {
+        name: options.name.clone(),
+        model_sha256: options.model_sha256.clone(),
+        settings,
+        tasks: Vec::new(),
     };
-    let mut documents = Vec::with_capacity(prepared.len());
-    for (id, document) in prepared.into_iter().enumerate() {
-        documents.push(document.map_err(|failure| match failure {
-            Failure::Refused(refusal) => refused(id, refusal),
-            Failure::Failed(error) => error,
-        })?);
+    for plan in plans {
+        progress.task(&plan.task.task);
+        results.tasks.push(plan.run(model, max_length, cache.as_ref(), progress)?);
     }
-
-    progress.begin(&task.task, documents.iter().map(|d| d.requests.len()).sum());
-    let scored: Vec<Result<Vec<(f64, bool)>, Error>> = documents
-        .par_iter()
-        .map(|document| {
-            let result = score(model, &document.requests, max_length);
-            document.requests.iter().for_each(|_| progress.advance());
-            result
-        })
-        .collect();
     progress.end();
-
-    let mut results = TaskResults::new(task.clone(), original, Vec::new());
-    for (id, (document, scores)) in documents.into_iter().zip(scored).enumerate() {
-        let mut samples = Vec::with_capacity(document.requests.len());
-        for (request, (loglikelihood, greedy)) in document.requests.into_iter().zip(scores?) {
-            if !loglikelihood.is_finite() {
-                let message = format!("the model's log-likelihood is {loglikelihood}");
-                return Err(refused(
-                    id,
-                    (message, "the model's weights or its conversion are damaged".into()),
-                ));
-            }
-            samples.push(Sample { request, loglikelihood, greedy });
-        }
-        let outcome = document.question.outcome(task, &samples);
-        results.documents.push(Document { id, samples, outcome });
-    }
     Ok(results)
 }
 
-/// Log-likelihood in nats of each request, and whether its continuation is greedy. A text without tokens has
-/// likelihood 1. The requests of one document have its question in common.
-fn score(
-    model: &dyn LanguageModel,
-    requests: &[Request],
-    max_length: usize,
-) -> Result<Vec<(f64, bool)>, Error> {
-    let batch: Vec<ScoreRequest<'_>> = requests
-        .iter()
-        .filter(|request| !request.cont_ids.is_empty())
-        .map(|r| ScoreRequest { context: r.visible_context(max_length), continuation: &r.cont_ids })
-        .collect();
-    let mut scores = model.score_batch(&batch)?.into_iter();
-    let of = |request: &Request| {
-        if request.cont_ids.is_empty() {
-            return (0.0, true);
+/// A document, ready to be scored.
+struct Planned {
+    /// Its index in the data.
+    id: usize,
+    prepared: Prepared,
+    /// [`fingerprint`] of its requests.
+    ids: String,
+}
+
+/// A task, its documents, and what is known of them.
+struct Plan<'t> {
+    task: &'t Task,
+    origin: String,
+    original: usize,
+    documents: Vec<Planned>,
+    key: Key,
+    known: Records,
+    log: Option<Log>,
+}
+
+impl<'t> Plan<'t> {
+    fn new(
+        task: &'t Task,
+        data: &DataSource,
+        encoder: &Encoder,
+        settings: &Settings,
+        options: &EvalOptions,
+        cache: Option<&Cache>,
+    ) -> Result<Self, Error> {
+        let Dataset { mut rows, origin } = data.load(&task.dataset, &task.split)?;
+        let original = rows.len();
+        let data_sha256 = digest_of(&rows);
+        rows.truncate(options.limit.unwrap_or(original));
+        let wanted = match options.shard {
+            Some(shard) => shard.documents(&rows),
+            None => (0..rows.len()).collect(),
+        };
+        let prepared: Vec<_> = wanted.par_iter().map(|id| prepare(task, &rows[*id], encoder)).collect();
+        let mut documents = Vec::with_capacity(prepared.len());
+        for (id, prepared) in wanted.into_iter().zip(prepared) {
+            let prepared = prepared.map_err(|failure| match failure {
+                Failure::Refused(refusal) => refused(task, &origin, id, refusal),
+                Failure::Failed(error) => error,
+            })?;
+            let ids = fingerprint(&prepared.requests, settings.max_length);
+            documents.push(Planned { id, prepared, ids });
         }
-        scores.next().map(|score| (score.sum(), score.greedy)).expect("a score for each request")
-    };
-    Ok(requests.iter().map(of).collect())
+        let key = Key {
+            b158: env!("CARGO_PKG_VERSION").into(),
+            model_sha256: options.model_sha256.clone(),
+            task: task.task.clone(),
+            task_sha256: task.sha256(),
+            data_sha256,
+            settings: settings.of_scores(),
+        };
+        let mut known = cache.map_or_else(Records::new, |cache| cache.read(&key));
+        let mut log = None;
+        if let Some(folder) = &options.log {
+            let (opened, logged) = Log::open(folder, &options.name, &key)?;
+            known.extend(logged);
+            log = Some(opened);
+        }
+        // What is known of other ids, or of other documents, is of no use here.
+        known.retain(|id, record| {
+            let document = documents.binary_search_by_key(id, |document| document.id);
+            document.is_ok_and(|i| {
+                record.ids == documents[i].ids
+                    && record.scores.len() == documents[i].prepared.requests.len()
+                    && record.scores.iter().all(|(loglikelihood, _)| loglikelihood.is_finite())
+            })
+        });
+        Ok(Self { task, origin, original, documents, key, known, log })
+    }
+
+    /// Documents whose scores are not known.
+    fn open(&self) -> Vec<&Planned> {
+        self.documents.iter().filter(|document| !self.known.contains_key(&document.id)).collect()
+    }
+
+    /// Tokens that are still to be read.
+    fn tokens(&self) -> u64 {
+        self.open().iter().map(|document| document.tokens()).sum()
+    }
+
+    fn run(
+        mut self,
+        model: &dyn LanguageModel,
+        max_length: usize,
+        cache: Option<&Cache>,
+        progress: &dyn Progress,
+    ) -> Result<TaskResults, Error> {
+        let failed = AtomicBool::new(false);
+        let open = self.open();
+        let score = |batch: Vec<&Planned>| {
+            // Once something failed nothing else is begun.
+            if failed.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
+            let records = self.score(model, &batch, max_length);
+            failed.fetch_or(records.is_err(), Ordering::Relaxed);
+            progress.advance(batch.iter().map(|document| document.tokens()).sum());
+            records
+        };
+        let scored: Vec<Result<Vec<Record>, Error>> = batches(open, |document| &document.prepared.requests)
+            .into_iter()
+            .par_bridge()
+            .map(score)
+            .collect();
+        let mut new = Records::new();
+        for records in scored {
+            new.extend(records?.into_iter().map(|record| (record.doc, record)));
+        }
+        if let Some(log) = &self.log {
+            log.sync()?;
+        }
+        if let Some(cache) = cache.filter(|_| !new.is_empty()) {
+            cache.add(&self.key, new.clone())?;
+        }
+        self.known.extend(new);
+        Ok(self.results())
+    }
+
+    /// Scores the documents of a batch and logs them.
+    fn score(
+        &self,
+        model: &dyn LanguageModel,
+        batch: &[&Planned],
+        max_length: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let requests = batch.iter().flat_map(|document| &document.prepared.requests);
+        // A text without tokens has likelihood 1.
+        let has_tokens = requests.filter(|request| !request.cont_ids.is_empty());
+        let asked: Vec<ScoreRequest<'_>> = has_tokens
+            .map(|r| ScoreRequest { context: r.visible_context(max_length), continuation: &r.cont_ids })
+            .collect();
+        let mut answers = model.score_batch(&asked)?.into_iter();
+        let mut records = Vec::with_capacity(batch.len());
+        for document in batch {
+            let mut scores = Vec::with_capacity(document.prepared.requests.len());
+            for request in &document.prepared.requests {
+                let mut score = (0.0, true);
+                if !request.cont_ids.is_empty() {
+                    let answer = answers.next().expect("a score for each request");
+                    score = (answer.sum(), answer.greedy);
+                }
+                if !score.0.is_finite() {
+                    let message = format!("the model's log-likelihood is {}", score.0);
+                    let refusal = (message, "the model's weights or its conversion are damaged".into());
+                    return Err(refused(self.task, &self.origin, document.id, refusal));
+                }
+                scores.push(score);
+            }
+            records.push(Record { doc: document.id, ids: document.ids.clone(), scores });
+        }
+        if let Some(log) = &self.log {
+            log.append(&records)?;
+        }
+        Ok(records)
+    }
+
+    /// The results, once every document's scores are known.
+    fn results(mut self) -> TaskResults {
+        let mut documents = Vec::with_capacity(self.documents.len());
+        for Planned { id, prepared: Prepared { requests, question }, .. } in self.documents {
+            let scores = self.known.remove(&id).expect("every document was scored").scores;
+            let samples = requests.into_iter().zip(scores);
+            let samples: Vec<Sample> = samples
+                .map(|(request, (loglikelihood, greedy))| Sample { request, loglikelihood, greedy })
+                .collect();
+            let outcome = question.outcome(self.task, &samples);
+            documents.push(Document { id, samples, outcome });
+        }
+        TaskResults::new(self.task.clone(), self.original, documents).of_data(self.key.data_sha256)
+    }
+}
+
+impl Planned {
+    /// Tokens that the model reads for it: what its requests have in common once.
+    fn tokens(&self) -> u64 {
+        let requests = &self.prepared.requests;
+        let inputs = requests.iter().map(|r| (r.ctx_ids.len() + r.cont_ids.len()).saturating_sub(1));
+        let shared = requests.iter().map(|r| r.ctx_ids.len()).min().unwrap_or(0);
+        inputs.sum::<usize>().saturating_sub(shared * requests.len().saturating_sub(1)) as u64
+    }
+}
+
+fn refused(task: &Task, origin: &str, document: usize, (message, hint): (String, String)) -> Error {
+    let (task, origin) = (task.task.clone(), origin.to_owned());
+    Error::Document { task, document, origin, message, hint }
+}
+
+/// SHA-256 of a dataset's rows: each as JSON on a line.
+fn digest_of(rows: &[serde_json::Value]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update(format!("{row}\n"));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

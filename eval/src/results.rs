@@ -1,31 +1,24 @@
-//! Results in memory and on disk.
+//! Results in memory, and as JSON.
 //!
 //! ```text
-//!   DIR/results.json      {
-//!                           "suite":   NAME,
-//!                           "margins": {"perplexity_ratio": 1.02, "accuracy": 0.01},
-//!                           "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
-//!                           "models":  {MODEL: a document in lm-eval's schema: results, configs, versions,
-//!                                       n-shot, higher_is_better, n-samples, config, and our digest},
-//!                           "digest":  {MODEL: 64 hexadecimal digits},
-//!                           "samples_sha256": SHA-256 of samples.parquet
-//!                         }
-//!   DIR/samples.parquet   one row per request: see `samples`
+//!   {
+//!     "suite":   NAME,
+//!     "margins": {"perplexity_ratio": 1.02, "accuracy": 0.01},
+//!     "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
+//!     "models":  {MODEL: a document in lm-eval's schema: results, configs, versions, n-shot, higher_is_better,
+//!                 n-samples, config; and ours: model_sha256, data_sha256 of each task, digest},
+//!     "digest":  {MODEL: 64 hexadecimal digits},
+//!     "suite_sha256": what was asked: SHA-256 over suite, margins, models, settings, tasks and data
+//!   }
 //! ```
 //!
 //! One file holds all models of a suite, so that a comparison needs one folder; "models" has, per model, exactly
 //! what lm-eval would have written, so that its readers can be pointed there. "results" repeats the numbers at the
 //! place where one looks first. Metrics without a standard error have "N/A", as in lm-eval; a perplexity too large
-//! for a float is null. Nothing in it depends on time, machine or threads.
-//!
-//! `results.json` is written last: where it is, the folder is complete. Reading computes all metrics from the
-//! samples again and checks the digests; the checksum comes first, so that no
-//! damaged Parquet file is ever parsed.
+//! for a float is null. Nothing in it depends on time, machine or threads. [`folder`](crate::folder) writes and reads it.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
-use b158_checkpoint::{OutputError, write_file};
 use b158_datasets::table::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -37,12 +30,7 @@ use crate::lm_eval_bootstrap::{RESAMPLES, perplexity_stderr};
 use crate::metrics::{Corpus, Metric, MetricValue, accuracy, perplexity};
 use crate::request::Request;
 use crate::task::Task;
-use crate::{Error, samples};
 
-/// Name of the results file in a results folder.
-pub const RESULTS_FILE: &str = "results.json";
-/// Name of the samples file in a results folder.
-pub const SAMPLES_FILE: &str = "samples.parquet";
 /// The harness whose rules the results follow.
 const HARNESS: &str = "0.4.13";
 
@@ -103,6 +91,8 @@ pub struct TaskResults {
     pub task: Task,
     /// Number of documents that the data has, before any limit.
     pub original: usize,
+    /// SHA-256 of all rows of the data, as 64 hexadecimal digits; empty if nobody computed it.
+    pub data_sha256: String,
     /// The evaluated documents, in the order of the data.
     pub documents: Vec<Document>,
     /// The metrics, once they are computed.
@@ -129,7 +119,12 @@ impl PartialEq for Once {
 impl TaskResults {
     /// Results of a task on these documents, of `original` that its data has.
     pub fn new(task: Task, original: usize, documents: Vec<Document>) -> Self {
-        Self { task, original, documents, metrics: Once::default() }
+        Self { task, original, data_sha256: String::new(), documents, metrics: Once::default() }
+    }
+
+    /// With the SHA-256 of the data.
+    pub(crate) fn of_data(self, data_sha256: String) -> Self {
+        Self { data_sha256, ..self }
     }
 
     /// The task's metrics, in the order of its file. They are computed once: documents are not to be changed after.
@@ -197,11 +192,24 @@ pub struct Settings {
     pub max_length: usize,
 }
 
+impl Settings {
+    /// Those that a log-likelihood follows from: how many documents there are is not one.
+    pub(crate) fn of_scores(&self) -> Value {
+        let mut settings = serde_json::to_value(self).expect("plain values");
+        if let Some(fields) = settings.as_object_mut() {
+            fields.shift_remove("limit");
+        }
+        settings
+    }
+}
+
 /// A model's results.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelResults {
     /// The model's name.
     pub name: String,
+    /// SHA-256 of its weights, config and tokenizer, as 64 hexadecimal digits; empty if nobody computed it.
+    pub model_sha256: String,
     /// What it was evaluated with.
     pub settings: Settings,
     /// One entry per task, in the suite's order.
@@ -230,15 +238,23 @@ impl ModelResults {
         })
     }
 
-    /// The document that lm-eval would have written, with the digest.
+    /// The document that lm-eval would have written, with our digests.
     pub fn to_json(&self) -> Value {
+        let mut document = Map::from_iter([("results".to_owned(), self.metrics_json())]);
+        if let Value::Object(rest) = self.json_without_metrics() {
+            document.extend(rest);
+        }
+        document.insert("digest".into(), json!(self.digest()));
+        Value::Object(document)
+    }
+
+    pub(crate) fn json_without_metrics(&self) -> Value {
         let mut config = Map::new();
         config.insert("model".into(), json!(self.name));
         if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
             config.extend(settings);
         }
         json!({
-            "results": self.metrics_json(),
             "group_subtasks": {},
             "configs": self.by_task(|t| json!(t.task)),
             "versions": self.by_task(|t| json!(t.task.version)),
@@ -249,7 +265,8 @@ impl ModelResults {
             "n-samples": self.by_task(|t| json!({"original": t.original, "effective": t.documents.len()})),
             "config": config,
             "lm_eval_version": HARNESS,
-            "digest": self.digest(),
+            "model_sha256": self.model_sha256,
+            "data_sha256": self.by_task(|t| json!(t.data_sha256)),
         })
     }
 
@@ -269,29 +286,6 @@ pub struct SuiteResults {
     pub models: Vec<ModelResults>,
 }
 
-/// What reading needs of `results.json`.
-#[derive(Deserialize)]
-struct ResultsFile {
-    suite: String,
-    margins: Margins,
-    models: Map<String, Value>,
-    samples_sha256: String,
-}
-
-#[derive(Deserialize)]
-struct ModelDocument {
-    configs: Map<String, Value>,
-    #[serde(rename = "n-samples")]
-    n_samples: std::collections::BTreeMap<String, SampleCount>,
-    config: Settings,
-    digest: String,
-}
-
-#[derive(Deserialize)]
-struct SampleCount {
-    original: usize,
-}
-
 impl SuiteResults {
     /// The content of `results.json`, but for the checksum of the samples file.
     pub fn to_json(&self) -> Value {
@@ -304,7 +298,22 @@ impl SuiteResults {
             "results": by_model(&ModelResults::metrics_json),
             "models": by_model(&ModelResults::to_json),
             "digest": by_model(&|m| json!(m.digest())),
+            "suite_sha256": self.suite_sha256(),
         })
+    }
+
+    /// SHA-256 over what was asked, as 64 hexadecimal digits: the suite's name and margins, each model's SHA-256 and
+    /// settings, each task's definition and data. The [`digest`](Self::digest) is over what was answered.
+    pub fn suite_sha256(&self) -> String {
+        let of_task = |t: &TaskResults| json!({"task_sha256": t.task.sha256(), "data_sha256": t.data_sha256});
+        let of_model = |m: &ModelResults| {
+            let asked =
+                json!({"sha256": m.model_sha256, "settings": m.settings, "tasks": m.by_task(of_task)});
+            (m.name.clone(), asked)
+        };
+        let models: Value = self.models.iter().map(of_model).collect();
+        let asked = json!({"suite": self.suite, "margins": self.margins, "models": models});
+        sha256(asked.to_string().as_bytes())
     }
 
     /// SHA-256 over the models' names and digests, as 64 hexadecimal digits: what two machines compare first.
@@ -323,73 +332,6 @@ impl SuiteResults {
     /// The results of one model.
     pub fn model(&self, name: &str) -> Option<&ModelResults> {
         self.models.iter().find(|m| m.name == name)
-    }
-
-    /// Writes `samples.parquet` and `results.json` into a folder, which is made if it is not there.
-    ///
-    /// # Errors
-    /// [`Error::Output`] when a file cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<(), Error> {
-        let failed = |source| OutputError { file: dir.to_path_buf(), source };
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        let results = dir.join(RESULTS_FILE);
-        // Old results must not stand beside new samples if this is interrupted.
-        match std::fs::remove_file(&results) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e).into()),
-            _ => {}
-        }
-        let table = samples::to_table(&self.models);
-        let mut json = self.to_json();
-        let samples = table.to_parquet();
-        json["samples_sha256"] = json!(sha256(&samples));
-        write_file(&dir.join(SAMPLES_FILE), &samples)?;
-        let text = format!("{json:#}\n");
-        write_file(&results, text.as_bytes())?;
-        Ok(())
-    }
-
-    /// Reads a folder that [`Self::write`] made.
-    ///
-    /// # Errors
-    /// [`Error::Read`] and [`Error::Data`] for files that cannot be read, [`Error::Config`] for files that are
-    /// damaged or do not belong together.
-    pub fn read(dir: &Path) -> Result<Self, Error> {
-        let results = dir.join(RESULTS_FILE);
-        let text = std::fs::read_to_string(&results)
-            .map_err(|source| Error::Read { path: results.clone(), source })?;
-        let bad = |message: String| Error::Config {
-            file: results.display().to_string(),
-            message,
-            hint: "evaluate again into an empty folder".into(),
-        };
-        let file: ResultsFile =
-            serde_json::from_str(&text).map_err(|e| bad(format!("not a results file: {e}")))?;
-        let table = b158_datasets::Table::read_parquet(&dir.join(SAMPLES_FILE), &file.samples_sha256)?;
-        let rows = samples::Rows::of(&table).map_err(&bad)?;
-        let mut models = Vec::new();
-        for (name, value) in file.models {
-            let document: ModelDocument =
-                serde_json::from_value(value).map_err(|e| bad(format!("model '{name}': {e}")))?;
-            let mut tasks = Vec::new();
-            for (task_name, config) in document.configs {
-                let place = format!("model '{name}', task '{task_name}'");
-                let task: Task = serde_json::from_value(config).map_err(|e| bad(format!("{place}: {e}")))?;
-                let documents = rows.documents(&name, &task).map_err(|m| bad(format!("{place}: {m}")))?;
-                let Some(count) = document.n_samples.get(&task_name) else {
-                    return Err(bad(format!("{place}: n-samples is missing")));
-                };
-                tasks.push(TaskResults::new(task, count.original, documents));
-            }
-            let model = ModelResults { name, settings: document.config, tasks };
-            if model.digest() != document.digest {
-                return Err(bad(format!(
-                    "the digest of model '{}' is not that of {SAMPLES_FILE} beside it",
-                    model.name
-                )));
-            }
-            models.push(model);
-        }
-        Ok(Self { suite: file.suite, margins: file.margins, models })
     }
 }
 
@@ -451,7 +393,7 @@ pub(crate) mod tests {
 
     pub(crate) fn model(name: &str, tasks: Vec<TaskResults>) -> ModelResults {
         let settings = Settings { preset: Preset::LmEval, limit: None, add_bos: None, max_length: 256 };
-        ModelResults { name: name.into(), settings, tasks }
+        ModelResults { name: name.into(), model_sha256: "5".repeat(64), settings, tasks }
     }
 
     pub(crate) fn suite() -> SuiteResults {
@@ -472,50 +414,5 @@ pub(crate) mod tests {
     #[test]
     fn results_json_has_lm_evals_schema() {
         insta::assert_snapshot!(format!("{:#}", suite().to_json()));
-    }
-
-    #[test]
-    fn a_folder_reads_back_as_it_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("made/on/the/way");
-        suite().write(&out).unwrap();
-        assert_eq!(SuiteResults::read(&out).unwrap(), suite());
-        let first = std::fs::read(out.join(SAMPLES_FILE)).unwrap();
-        suite().write(&out).unwrap();
-        assert_eq!(std::fs::read(out.join(SAMPLES_FILE)).unwrap(), first);
-    }
-
-    #[test]
-    fn damaged_folders_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(RESULTS_FILE);
-        suite().write(dir.path()).unwrap();
-        let whole = std::fs::read_to_string(&path).unwrap();
-        let message = |text: String| {
-            std::fs::write(&path, text).unwrap();
-            let message = SuiteResults::read(dir.path()).unwrap_err().to_string();
-            message.replace(&dir.path().display().to_string(), "DIR")
-        };
-        insta::assert_snapshot!(message(whole[..200].to_owned()), @r"
-        DIR/results.json: not a results file: EOF while parsing an object at line 12 column 2
-        hint: evaluate again into an empty folder
-        ");
-        insta::assert_snapshot!(message(whole.replace("\"fp16\"", "\"fp8\"")), @r"
-        DIR/results.json: model 'fp8', task 'arc_easy': it has no samples
-        hint: evaluate again into an empty folder
-        ");
-        insta::assert_snapshot!(message(whole.replace("\"acc\"", "\"acc_bytes\"")), @r"
-        DIR/results.json: model 'fp16', task 'arc_easy': row 0 of the samples has no 'acc_bytes'
-        hint: evaluate again into an empty folder
-        ");
-        insta::assert_snapshot!(message(whole.replace("samples_sha256\": \"", "samples_sha256\": \"0")), @r"
-        DIR/samples.parquet is damaged: its checksum differs from the recorded one
-        hint: make it again
-        ");
-        let digest = suite().models[1].digest();
-        insta::assert_snapshot!(message(whole.replace(&digest, &digest.replace('1', "2"))), @r"
-        DIR/results.json: the digest of model 'b158' is not that of samples.parquet beside it
-        hint: evaluate again into an empty folder
-        ");
     }
 }

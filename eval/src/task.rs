@@ -147,6 +147,11 @@ impl Task {
         Ok(task)
     }
 
+    /// SHA-256 of the definition, as 64 hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        b158_datasets::table::sha256(serde_json::to_string(self).expect("plain values").as_bytes())
+    }
+
     /// The metrics, in the order of the file.
     pub fn metrics(&self) -> impl Iterator<Item = Metric> + '_ {
         self.metric_list.iter().map(|entry| entry.metric)

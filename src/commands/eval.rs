@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use b158_datasets::DataSource;
-use b158_eval::{Margins, ModelResults, Preset, Role, Suite, find_tasks, suite::SuiteModel, table};
+use b158_eval::{
+    Margins, ModelResults, Preset, Role, Shard, Suite, SuiteResults, environment::Environment, find_tasks,
+    lm_eval_files, log::Run, suite::SuiteModel, table,
+};
 use b158_kernels::Isa;
 
 use crate::{
@@ -12,7 +15,7 @@ use crate::{
     cli::EvalArgs,
     commands::{
         create_folder,
-        suite::{evaluate_all, prepare},
+        suite::{Work, evaluate_all, prepare},
     },
     printer::Printer,
 };
@@ -34,17 +37,51 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if args.documents.data.is_none() {
         printer.note(DESK);
     }
+    let run = Run { suite: suite.suite.clone(), margins: suite.margins, shard: args.shard };
+    let (log, discarded) = run.begin(&args.output, args.resume)?;
+    if discarded {
+        printer.note(
+            "note: an unfinished evaluation in this folder begins anew; --resume would have gone on with it",
+        );
+    }
     let models = prepare(&suite, file, &args.output.join("models"), isa)?;
-    let results =
-        evaluate_all(&suite, &models, &tasks, &DataSource::new(args.documents.data.as_deref()), isa)?;
+    let environment = Environment::new(isa.name(), rayon::current_num_threads());
+    let work = Work { shard: args.shard, log: Some(log), cache: args.documents.cache.clone() };
+    let data = DataSource::new(args.documents.data.as_deref());
+    let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
+    if let Some(shard) = args.shard {
+        environment.write(&args.output, &results)?;
+        results.write_shard(&args.output, shard)?;
+        printer.result(&results.shard_json(shard), || shard_text(shard, &results))?;
+        return Ok(ExitStatus::Success);
+    }
+    environment.write(&args.output, &results)?;
+    if args.lm_eval_files {
+        lm_eval_files::write(&args.output, &results, &data, environment.started())?;
+    }
     results.write(&args.output)?;
+    print(&results, printer)?;
+    Ok(ExitStatus::Success)
+}
+
+/// Tables of every model, or `results.json`.
+pub fn print(results: &SuiteResults, printer: &Printer) -> Result<()> {
     printer.result(&results.to_json(), || {
         let section = |m: &ModelResults| {
             format!("{}\n\n{}\nresult digest {}\n", m.name, table::results_table(m), m.digest())
         };
         results.models.iter().map(section).collect::<Vec<_>>().join("\n")
-    })?;
-    Ok(ExitStatus::Success)
+    })
+}
+
+/// What was evaluated: a part has no metrics.
+fn shard_text(shard: Shard, results: &SuiteResults) -> String {
+    let mut out = format!("shard {shard} of suite `{}`\n", results.suite);
+    for model in &results.models {
+        let documents: usize = model.tasks.iter().map(|task| task.documents.len()).sum();
+        out += &format!("{}: {documents} documents, digest {}\n", model.name, model.digest());
+    }
+    out + "join the folders of all shards with: b158 merge DIR... -o DIR\n"
 }
 
 /// The suite that `--model` and `--tasks` describe.

@@ -3,12 +3,14 @@
 pub mod batch;
 pub mod bench;
 pub mod chat;
+pub mod check;
 pub mod compare;
 pub mod convert;
 pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod logits;
+pub mod merge;
 pub mod reproduce;
 pub mod run;
 pub mod suite;

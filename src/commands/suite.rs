@@ -6,13 +6,12 @@ use anyhow::{Context, Result};
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Format, Options};
 use b158_datasets::DataSource;
-use b158_eval::{EvalOptions, Progress, RunnerModel, Suite, SuiteResults, Task, evaluate};
+use b158_eval::{EvalOptions, RunnerModel, Shard, Suite, SuiteResults, Task, evaluate};
 use b158_kernels::Isa;
-use indicatif::ProgressBar;
 
 use crate::{
     commands::{convert::convert, create_folder, load},
-    progress,
+    progress::SuiteBar,
 };
 
 /// A model of a suite, in the format that the suite wants it in.
@@ -49,53 +48,43 @@ pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Res
     suite.models.iter().map(prepare).collect()
 }
 
+/// What an evaluation takes up, and where it keeps what it has.
+#[derive(Default)]
+pub struct Work {
+    /// The part of the documents that is evaluated here.
+    pub shard: Option<Shard>,
+    /// Folder for the log of samples.
+    pub log: Option<PathBuf>,
+    /// Folder of the cache.
+    pub cache: Option<PathBuf>,
+}
+
 /// Evaluates models, one after the other.
 pub fn evaluate_all(
     suite: &Suite,
     models: &[Prepared],
     tasks: &[Task],
     data: &DataSource,
+    work: &Work,
     isa: Isa,
 ) -> Result<SuiteResults> {
+    let bar = SuiteBar::new(models.len());
     let evaluate_one = |prepared: &Prepared| {
         let (checkpoint, model) = load(&prepared.path, isa)?;
-        let model = RunnerModel::new(&checkpoint, model)?;
         let options = EvalOptions {
             name: prepared.name.clone(),
+            model_sha256: b158_convert::model_sha256(&checkpoint)?,
             preset: suite.preset,
             limit: suite.limit,
+            shard: work.shard,
+            log: work.log.clone(),
+            cache: work.cache.clone(),
             ..EvalOptions::default()
         };
-        Ok(evaluate(&model, tasks, data, &options, &Bar::default())?)
+        let model = RunnerModel::new(&checkpoint, model)?;
+        bar.model(&prepared.name);
+        Ok(evaluate(&model, tasks, data, &options, &bar)?)
     };
     let models = models.iter().map(evaluate_one).collect::<Result<_>>()?;
     Ok(SuiteResults { suite: suite.suite.clone(), margins: suite.margins, models })
-}
-
-/// Progress of an evaluation as a bar.
-#[derive(Default)]
-struct Bar(std::sync::Mutex<Option<ProgressBar>>);
-
-impl Progress for Bar {
-    fn begin(&self, task: &str, requests: usize) {
-        *self.lock() = Some(progress::bar(task, requests as u64));
-    }
-
-    fn advance(&self) {
-        if let Some(bar) = &*self.lock() {
-            bar.inc(1);
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = self.lock().take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Bar {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }

@@ -12,7 +12,11 @@ use tempfile::TempDir;
 /// The command, with nothing inherited that changes its output.
 pub fn b158() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_b158"));
-    command.env_remove("B158_ISA").env_remove("B158_THREADS").env_remove("B158_DATA");
+    command
+        .env_remove("B158_ISA")
+        .env_remove("B158_THREADS")
+        .env_remove("B158_DATA")
+        .env_remove("B158_CACHE");
     command
 }
 

@@ -5,13 +5,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use b158_checkpoint::{Checkpoint, Interleave, OutputError, clean_up};
 use b158_kernels::Isa;
-use sha2::{Digest, Sha256};
 
 use super::{
     Entry, JobFile, Manifest, OutputEntry, Status,
@@ -19,7 +18,10 @@ use super::{
     lock::Lock,
     memory::{self, Budget},
 };
-use crate::{Error, convert, plan, source};
+use crate::{
+    Error, convert, plan,
+    source::{hash, hash_text},
+};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -262,20 +264,6 @@ impl Batch {
         };
         paths.into_iter().map(entry).collect()
     }
-}
-
-fn hash(files: &[PathBuf]) -> Result<String, Error> {
-    Ok(source::sha256(files, &AtomicBool::new(false))?.expect("nobody stops it"))
-}
-
-/// The hash of a source's files beside its weights: of a line `HASH NAME` for each.
-fn hash_text(source: &Checkpoint) -> Result<String, Error> {
-    let mut hasher = Sha256::new();
-    for path in source.files_beside_weights() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        hasher.update(format!("{} {name}\n", hash(std::slice::from_ref(&path))?));
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The memory that a source's tokenizer takes at most.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use b158_checkpoint::write_file;
 use b158_datasets::DataSource;
-use b158_eval::{Suite, find_tasks};
+use b158_eval::{Suite, environment::Environment, find_tasks};
 use b158_kernels::Isa;
 
 use self::report::Report;
@@ -21,7 +21,7 @@ use crate::{
     commands::{
         bench::Measured,
         create_folder,
-        suite::{evaluate_all, prepare},
+        suite::{Work, evaluate_all, prepare},
     },
     embedded,
     printer::Printer,
@@ -39,8 +39,11 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;
-    let results =
-        evaluate_all(&suite, &models, &tasks, &DataSource::new(args.documents.data.as_deref()), isa)?;
+    let data = DataSource::new(args.documents.data.as_deref());
+    let environment = Environment::new(isa.name(), rayon::current_num_threads());
+    let work = Work { cache: args.documents.cache.clone(), ..Work::default() };
+    let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
+    environment.write(&args.output, &results)?;
     results.write(&args.output)?;
 
     let report = Report::new(&suite, notice, &models, measured, &results)?;

@@ -1,0 +1,133 @@
+//! Shards: the documents of a task, dealt to several machines.
+//!
+//! ```text
+//!   documents, longest first:   9 8 5 4 4 2        of each task
+//!   shard 1/2                   9     4   2        to whoever has least so far, the first of equals
+//!   shard 2/2                     8 5   4
+//! ```
+//!
+//! A document's length is that of its row as JSON: the same for every model and machine, and known before anything is
+//! tokenized. (Graham 1969, Bounds on multiprocessing timing anomalies: no shard gets more than 4/3 of what the best
+//! dealing would give it.)
+//!
+//! A shard's folder has `shard.json` in place of `results.json`, so that nobody takes a part for the whole;
+//! [`merge`](crate::merge::merge) makes results of all shards.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Name of the file that stands for `results.json` in a shard's folder.
+pub const SHARD_FILE: &str = "shard.json";
+/// More shards than anyone has machines.
+const MOST: usize = 10_000;
+
+/// One of several parts of an evaluation: `index/count`, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Shard {
+    index: usize,
+    count: usize,
+}
+
+impl Shard {
+    /// Which one, from 1.
+    pub fn index(self) -> usize {
+        self.index
+    }
+
+    /// Of how many.
+    pub fn count(self) -> usize {
+        self.count
+    }
+
+    /// Indices of the documents that this shard evaluates, ascending.
+    pub fn documents(self, rows: &[Value]) -> Vec<usize> {
+        let lengths = rows.iter().map(|row| row.to_string().len() as u64);
+        let mut longest: Vec<(u64, usize)> = lengths.zip(0..).collect();
+        longest.sort_by_key(|(length, id)| (std::cmp::Reverse(*length), *id));
+        let mut loads = vec![0_u64; self.count];
+        let mut mine = Vec::new();
+        for (length, id) in longest {
+            let least = (0..self.count).min_by_key(|i| loads[*i]).expect("at least one shard");
+            loads[least] += length;
+            if least + 1 == self.index {
+                mine.push(id);
+            }
+        }
+        mine.sort_unstable();
+        mine
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((index, count)) if 1 <= index && index <= count && count <= MOST => {
+                Ok(Self { index, count })
+            }
+            _ => Err(format!("expected I/N with I from 1 to N, for instance 2/8 (at most {MOST})")),
+        }
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_parts_are_shards() {
+        assert_eq!("2/8".parse::<Shard>().unwrap().to_string(), "2/8");
+        for bad in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3", "-1/2", "1/99999999999999999999", "1/10001"]
+        {
+            assert!(bad.parse::<Shard>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_document_is_dealt_once_and_evenly(
+            lengths in prop::collection::vec(0_usize..200, 0..60),
+            count in 1_usize..8,
+        ) {
+            let rows: Vec<Value> = lengths.iter().map(|n| Value::from("x".repeat(*n))).collect();
+            let shards = (1..=count).map(|index| Shard { index, count }.documents(&rows));
+            let shards: Vec<Vec<usize>> = shards.collect();
+            let mut all = shards.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
+            let load = |shard: &Vec<usize>| shard.iter().map(|id| lengths[*id] + 2).sum::<usize>();
+            let loads: Vec<usize> = shards.iter().map(load).collect();
+            let longest = lengths.iter().max().map_or(0, |n| n + 2);
+            // Whoever ends with most had least before its last document.
+            prop_assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= longest);
+        }
+    }
+}

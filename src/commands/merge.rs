@@ -1,0 +1,31 @@
+//! `b158 merge`.
+
+use anyhow::{Result, bail};
+use b158_eval::{ShardResults, environment::write_merged, merge};
+
+use crate::{
+    ExitStatus,
+    cli::MergeArgs,
+    commands::{create_folder, eval::print},
+    printer::Printer,
+};
+
+pub fn run(args: &MergeArgs, printer: &Printer) -> Result<ExitStatus> {
+    let same = |folder: &std::path::PathBuf| {
+        folder == &args.output
+            || folder.canonicalize().is_ok_and(|a| args.output.canonicalize().is_ok_and(|b| a == b))
+    };
+    if args.shards.iter().any(same) {
+        bail!(
+            "{}: this is the folder of a shard\nhint: give the result a folder of its own",
+            args.output.display()
+        );
+    }
+    let shards = args.shards.iter().map(|folder| ShardResults::read(folder)).collect::<Result<_, _>>()?;
+    let results = merge(shards)?;
+    create_folder(&args.output)?;
+    write_merged(&args.output, &args.shards)?;
+    results.write(&args.output)?;
+    print(&results, printer)?;
+    Ok(ExitStatus::Success)
+}
