@@ -89,21 +89,40 @@ fn killed_at_any_moment_a_run_goes_on_to_the_same_bytes() {
         command
     };
     run("whole", false).assert().success();
-    // Not the same moments on every machine; every moment has to do.
-    for wait in [700, 150, 1100, 400, 900] {
-        let program = env!("CARGO_BIN_EXE_b158");
-        let mut child = std::process::Command::new(program)
+    let states =
+        ["fp16", "b158"].map(|twin| folder.path().join("killed").join(format!("{twin}.state.safetensors")));
+    let written = || states.each_ref().map(|state| fs::metadata(state).and_then(|m| m.modified()).ok());
+    // Killed after it went on by a state or more, at moments that differ: in a step, or while it writes the next one.
+    let mut kills = 0;
+    for wait in [0, 2, 5, 11] {
+        let before = written();
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_b158"))
             .current_dir(folder.path())
             .args(["train", "small.yaml", "-o", "killed", "--resume", "--keep-states"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(wait));
+        let ended = loop {
+            if written() != before {
+                std::thread::sleep(Duration::from_millis(wait));
+                break child.try_wait().unwrap().is_some();
+            }
+            if child.try_wait().unwrap().is_some() {
+                break true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
         child.kill().unwrap();
         child.wait().unwrap();
+        kills += usize::from(!ended);
     }
-    run("killed", true).assert().success();
+    assert!(kills >= 2, "a run of 16 states was done before it was killed twice");
+    let output = run("killed", true).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // It went on and did not begin anew.
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["twins"][0]["steps"].as_u64().unwrap() < 24, "{report}");
     assert!(weights(folder.path(), "whole") == weights(folder.path(), "killed"));
 }
 

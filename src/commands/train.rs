@@ -110,6 +110,14 @@ struct Bar {
 }
 
 impl Observer for Bar {
+    fn prepare(&self, what: &str) {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::with_template("{prefix:>24} {spinner}").expect("a constant template"));
+        bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.replace(Some(bar));
+    }
+
     fn begin(&self, twin: &str, done: usize, steps: usize) {
         let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{prefix:>24} {bar:30} {pos}/{len} {msg} {eta}");
@@ -118,7 +126,7 @@ impl Observer for Bar {
         bar.set_position(done as u64);
         // The time left is judged by the steps of this run.
         bar.reset_eta();
-        *self.lock() = Some(bar);
+        self.replace(Some(bar));
     }
 
     fn step(&self, point: &Point, tokens_per_second: f64) -> bool {
@@ -130,13 +138,18 @@ impl Observer for Bar {
     }
 
     fn end(&self) {
-        if let Some(bar) = self.lock().take() {
-            bar.finish_and_clear();
-        }
+        self.replace(None);
     }
 }
 
 impl Bar {
+    /// Clears the bar that is there and puts another one in its place.
+    fn replace(&self, bar: Option<ProgressBar>) {
+        if let Some(old) = std::mem::replace(&mut *self.lock(), bar) {
+            old.finish_and_clear();
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<ProgressBar>> {
         self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

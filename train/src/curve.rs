@@ -40,6 +40,9 @@ pub struct Curve {
     pub held_out: Vec<Measurement>,
 }
 
+/// What [`write`] writes.
+pub(crate) const FILES: [&str; 2] = ["curves.json", "curves.svg"];
+
 /// Writes `curves.json` and `curves.svg` of several twins.
 ///
 /// # Errors
@@ -48,8 +51,9 @@ pub fn write(folder: &Path, curves: &[(String, Curve)]) -> Result<(), Error> {
     let json: serde_json::Map<String, serde_json::Value> =
         curves.iter().map(|(name, curve)| (name.clone(), serde_json::json!(curve))).collect();
     let json = serde_json::to_string(&json).expect("numbers and names");
-    write_file(&folder.join("curves.json"), format!("{json}\n").as_bytes())?;
-    write_file(&folder.join("curves.svg"), svg(curves)?.as_bytes())?;
+    let [json_file, svg_file] = FILES.map(|name| folder.join(name));
+    write_file(&json_file, format!("{json}\n").as_bytes())?;
+    write_file(&svg_file, svg(curves)?.as_bytes())?;
     Ok(())
 }
 

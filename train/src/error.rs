@@ -16,7 +16,7 @@ pub enum Error {
         hint: String,
     },
     /// A file could not be read.
-    #[error("cannot read {}: {source}\nhint: check the name and the permissions", path.display())]
+    #[error("cannot read {}: {source}\nhint: {}", path.display(), read_hint(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -25,10 +25,10 @@ pub enum Error {
     },
     /// The text has fewer tokens than one window takes.
     #[error(
-        "{origin}: {tokens} tokens are no window of {window}\nhint: give more text, or a shorter context"
+        "{origin}: {tokens} tokens are no window of {window}\nhint: give more text, or a shorter `shape.context`"
     )]
     TooLittleText {
-        /// Where the text is from.
+        /// The recipe and what of its data.
         origin: String,
         /// Its tokens.
         tokens: usize,
@@ -47,8 +47,8 @@ pub enum Error {
     },
     /// Training needs more memory than there is.
     #[error(
-        "{file}: twin '{twin}' needs about {} and {} are available\nhint: a smaller `batch.micro` takes less: {} for each sequence on each thread",
-        bytes(*needed), bytes(*available), bytes(*per_sequence)
+        "{file}: twin '{twin}' needs about {} and {} are available\nhint: {}",
+        bytes(*needed), bytes(*available), memory_hint(*micro, *per_sequence)
     )]
     Memory {
         /// The recipe.
@@ -61,25 +61,29 @@ pub enum Error {
         available: u64,
         /// Of those needed, bytes for each sequence of a micro-batch on each thread.
         per_sequence: u64,
+        /// Sequences of a micro-batch.
+        micro: usize,
     },
-    /// The loss is no number any more.
+    /// The loss, or what leads to it, is no number any more.
     #[error(
-        "twin '{twin}': the loss is {loss} at step {step} (learning rate {rate:e})\nhint: lower the schedule's `peak`, or lengthen its `warmup`; the last checkpoint is of step {checkpoint}"
+        "twin '{twin}': {quantity} is {value:e} at step {step} (learning rate {rate:e})\nhint: lower the schedule's `peak`, or lengthen its `warmup`; the last checkpoint is of step {checkpoint}"
     )]
     Diverged {
         /// The twin.
         twin: String,
         /// The step, from 1.
         step: usize,
-        /// The loss.
-        loss: f64,
+        /// What is no number: the loss, the norm of the gradient, a weight.
+        quantity: &'static str,
+        /// What it is.
+        value: f64,
         /// The learning rate of that step.
         rate: f64,
         /// The step of the last state on disk.
         checkpoint: usize,
     },
-    /// A weight is not finite.
-    #[error("a weight is not finite")]
+    /// A weight is not finite, or no F16.
+    #[error("a weight is not finite, or beyond what F16 holds")]
     NotFinite,
     /// A saved state that cannot be continued.
     #[error("{}: {message}\nhint: {hint}", path.display())]
@@ -117,6 +121,24 @@ fn hint_line(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") }
 }
 
-fn bytes(n: u64) -> String {
-    format!("{:.2} GB", n as f64 / 1e9)
+fn read_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => "it has to be text in UTF-8",
+        std::io::ErrorKind::IsADirectory => "name a file",
+        _ => "check the name and the permissions",
+    }
+}
+
+fn memory_hint(micro: usize, per_sequence: u64) -> String {
+    let per_sequence = bytes(per_sequence);
+    if micro > 1 {
+        return format!(
+            "a smaller `batch.micro` takes less: {per_sequence} for each sequence on each thread"
+        );
+    }
+    format!("a smaller `shape` takes less, or fewer threads: {per_sequence} on each of them")
+}
+
+pub(crate) fn bytes(n: u64) -> String {
+    if n < 1_000_000_000 { format!("{:.2} MB", n as f64 / 1e6) } else { format!("{:.2} GB", n as f64 / 1e9) }
 }

@@ -46,7 +46,7 @@ impl Export<'_> {
     /// Writes the folder, whole or not at all.
     ///
     /// # Errors
-    /// A folder that is not ours or cannot be written; a weight that is not finite.
+    /// A folder that is not ours or cannot be written; a weight that is not finite, or beyond what F16 holds.
     pub fn write(&self, path: &Path, parameters: &[Parameter]) -> Result<(), Error> {
         let folder = OutputFolder::create(path)?;
         let name = |parameter: &Parameter| parameter.id.hugging_face_name(self.config.architecture);
@@ -59,7 +59,11 @@ impl Export<'_> {
             .map_err(|e| folder.error(e))?;
         for parameter in parameters {
             let values = self.values(parameter)?;
-            let bytes: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+            let values: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
+            if !values.iter().all(|v| v.is_finite()) {
+                return Err(Error::NotFinite);
+            }
+            let bytes: Vec<u8> = values.into_iter().flat_map(f16::to_le_bytes).collect();
             writer.write_tensor(&name(parameter), &bytes).map_err(|e| folder.error(e))?;
         }
         writer.finish().map_err(|e| folder.error(e))?;

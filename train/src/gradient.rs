@@ -7,13 +7,17 @@
 //! ```
 //!
 //! The recipe fixes the micro-batches, and each is computed by one thread, so the number of threads changes no bit.
+//! Gradients are added as soon as those before them are, so that about as many are in memory as there are threads.
 //! A micro-batch is small enough for its activations to stay in the cache. The environment should have
 //! CANDLE_NUM_THREADS=1: candle's own threads, among which it divides large single operations, would stand in the way
 //! of these (the same bits, but slower).
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use candle_core::Device;
@@ -93,6 +97,43 @@ impl Workers {
         assert_eq!(results.len(), n, "an error kept a later part from being computed, but came first");
         Ok(results)
     }
+
+    /// `f(0)` with `f(1)`, `f(2)`, ... up to `n`, which is at least 1, added to it in this order, whichever is computed
+    /// first.
+    ///
+    /// # Errors
+    /// The first error by i.
+    pub fn sum<R: Send>(
+        &self,
+        n: usize,
+        f: impl Fn(usize) -> Result<R, Error> + Sync,
+        add: impl Fn(&mut R, R) + Sync,
+    ) -> Result<R, Error> {
+        struct Sum<R> {
+            /// Of the first `added` parts.
+            sum: Option<R>,
+            added: usize,
+            /// Parts that came before their turn.
+            early: BTreeMap<usize, R>,
+        }
+        let state = Mutex::new(Sum { sum: None, added: 0, early: BTreeMap::new() });
+        self.map(n, |i| {
+            let part = f(i)?;
+            let mut state = state.lock().expect("no holder panics");
+            let Sum { sum, added, early } = &mut *state;
+            early.insert(i, part);
+            while let Some(part) = early.remove(added) {
+                *added += 1;
+                match sum {
+                    Some(sum) => add(sum, part),
+                    None => *sum = Some(part),
+                }
+            }
+            Ok(())
+        })?;
+        let state = state.into_inner().expect("no holder panics");
+        Ok(state.sum.expect("there is a part"))
+    }
 }
 
 /// The mean loss of a batch in nats a token, and its gradient with respect to every latent weight.
@@ -112,7 +153,7 @@ pub fn loss_and_gradients(
     let weight = 1.0 / (windows.len() * positions) as f32;
     let weights = Weights::new(architecture, parameters, workers.device())?;
     let micro_batches: Vec<&[&[u32]]> = windows.chunks(micro).collect();
-    let parts = workers.map(micro_batches.len(), |i| {
+    let part = |i: usize| {
         let windows = micro_batches[i];
         let inputs: Vec<u32> = windows.iter().flat_map(|w| &w[..positions]).copied().collect();
         let targets: Vec<u32> = windows.iter().flat_map(|w| &w[1..]).copied().collect();
@@ -120,19 +161,44 @@ pub fn loss_and_gradients(
         let loss = ops::cross_entropy(&logits, &targets, weight)?;
         let gradients = weights.gradients(&loss)?;
         Ok((f64::from(loss.to_vec0::<f32>()?), gradients))
-    })?;
-    let mut parts = parts.into_iter();
-    let (mut loss, mut gradients) = parts.next().expect("a batch has a window");
-    for (more_loss, more) in parts {
-        loss += more_loss;
+    };
+    let add = |(loss, gradients): &mut (f64, Vec<Vec<f32>>), (more_loss, more): (f64, Vec<Vec<f32>>)| {
+        *loss += more_loss;
         for (sum, more) in gradients.iter_mut().zip(more) {
             sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
-    }
+    };
+    let (loss, mut gradients) = workers.sum(micro_batches.len(), part, add)?;
     for (parameter, gradient) in parameters.iter().zip(&mut gradients) {
         if parameter.id.is_linear() {
             architecture.scheme.pass_through(&parameter.values, gradient);
         }
     }
     Ok((loss, gradients))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_in_order_whoever_is_first() {
+        let workers = Workers::new(3, Device::Cpu).unwrap();
+        let slow_at_first = |i: usize| {
+            std::thread::sleep(std::time::Duration::from_millis(if i % 3 == 0 { 20 } else { 1 }));
+            Ok(vec![i])
+        };
+        let sum = workers.sum(10, slow_at_first, |sum, part| sum.extend(part)).unwrap();
+        assert_eq!(sum, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn the_first_error_is_returned() {
+        let workers = Workers::new(3, Device::Cpu).unwrap();
+        let fails = |i: usize| {
+            if i < 4 { Ok(i) } else { Err(Error::Plot(i.to_string())) }
+        };
+        let error = workers.sum(10, fails, |sum, part| *sum += part).unwrap_err();
+        assert!(matches!(&error, Error::Plot(i) if i == "4"), "{error}");
+    }
 }

@@ -1,6 +1,7 @@
 //! A twin's latent weights and what the optimizer keeps of them, in f32.
 
 use b158_checkpoint::{LayerTensor, ModelConfig, TensorId};
+use half::f16;
 
 use crate::random::Random;
 
@@ -30,6 +31,14 @@ impl Parameter {
     pub fn decays(&self) -> bool {
         self.shape.len() == 2
     }
+}
+
+/// A weight that no F16 file holds: one that is not finite or too large.
+pub fn beyond_f16(parameters: &[Parameter]) -> Option<f32> {
+    let largest = f32::from(f16::MAX);
+    // Written so that no number of its own is found, too.
+    let is_beyond = |w: &&f32| !(w.abs() <= largest);
+    parameters.iter().find_map(|p| p.values.iter().find(is_beyond)).copied()
 }
 
 /// All tensors of a model of that config, in its order.

@@ -20,7 +20,7 @@
 //!
 //! Optional: `clip` (norm of the gradient, 1), `checkpoint_every` and `held_out_every` (steps), `held_out_windows`,
 //! in `shape` `kv_heads`, `tied_embeddings` (true), `rope_theta`, `norm_eps`, in a twin `groups`. Paths are relative
-//! to the recipe; those of text also to a folder that is named when training begins.
+//! to the recipe; those of text to a folder that is named when training begins, if one is.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ use b158_kernels::rope::RopePairs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Scheme, schedule::Schedule};
+use crate::{Error, Scheme, curve, schedule::Schedule, state};
 
 /// A recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -202,6 +202,11 @@ fn empty_line() -> String {
     "\n\n".into()
 }
 
+/// What sizes, steps and seeds are.
+const WHOLE: &str = "expected a whole number of at least 0";
+/// More text than this is a slip of the keyboard: the desk's has long repeated itself.
+const DESK_BYTES: usize = 1 << 31;
+
 /// A recipe and where it is.
 #[derive(Debug, Clone)]
 pub struct RecipeFile {
@@ -231,15 +236,15 @@ impl RecipeFile {
         let file = path.display().to_string();
         let recipe: Recipe = b158_datasets::yaml::parse(&file, text).map_err(|e| Error::Recipe {
             file: e.place,
-            message: e.message,
+            // As serde has it, an integer's type of this machine would be expected.
+            message: e.message.replace("expected usize", WHOLE).replace("expected u64", WHOLE),
             hint: e.hint,
         })?;
         let recipe = Self { recipe, path: path.to_owned(), data: None };
         recipe.recipe.check().map_err(|(message, hint)| recipe.error(message, hint))?;
         for twin in &recipe.recipe.twins {
-            // What the formats require of a config is checked where they are.
-            let config = recipe.recipe.config(twin);
-            config.check(path).map_err(|e| recipe.error(e.to_string(), String::new()))?;
+            // What the formats require of a config is checked where they are; the error names the recipe.
+            recipe.recipe.config(twin).check(path)?;
         }
         Ok(recipe)
     }
@@ -302,7 +307,16 @@ impl Recipe {
 
     fn check(&self) -> Result<(), (String, String)> {
         let wrong = |message: String, hint: &str| Err((message, hint.to_owned()));
+        if !is_file_name(&self.recipe) {
+            return wrong(format!("recipe has the unusable name {:?}", self.recipe), FILE_NAME);
+        }
         let shape = &self.shape;
+        if !(shape.rope_theta.is_finite() && shape.rope_theta > 0.0) {
+            return wrong(format!("shape.rope_theta is {}", shape.rope_theta), "for instance 10000");
+        }
+        if !(shape.norm_eps.is_finite() && shape.norm_eps >= 0.0) {
+            return wrong(format!("shape.norm_eps is {}", shape.norm_eps), "for instance 1e-5");
+        }
         for (key, size) in [
             ("shape.hidden_size", shape.hidden_size),
             ("shape.intermediate_size", shape.intermediate_size),
@@ -348,8 +362,9 @@ impl Recipe {
             return wrong(format!("clip is {}", self.clip), "for instance 1.0");
         }
         match (&self.data.desk, &self.data.text) {
-            (Some(desk), None) if desk.bytes == 0 => {
-                return wrong("data.desk.bytes is 0".into(), "give some text");
+            (Some(desk), None) if desk.bytes == 0 || desk.bytes > DESK_BYTES => {
+                let hint = format!("it must be from 1 to {DESK_BYTES}");
+                return wrong(format!("data.desk.bytes is {}", desk.bytes), &hint);
             }
             (None, Some(text)) => {
                 if text.train.is_empty() || text.held_out.is_empty() {
@@ -369,15 +384,20 @@ impl Recipe {
             return wrong("twins is empty".into(), "list at least one twin with name, scheme and schedule");
         }
         for (i, twin) in self.twins.iter().enumerate() {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            if twin.name.is_empty() || twin.name.starts_with('.') || !twin.name.chars().all(plain) {
-                return wrong(
-                    format!("twin {} has the unusable name {:?}", i + 1, twin.name),
-                    "it is a folder's name: letters, digits, '_', '-' and '.', not starting with '.'",
-                );
+            if !is_file_name(&twin.name) {
+                return wrong(format!("twin {} has the unusable name {:?}", i + 1, twin.name), FILE_NAME);
             }
-            if self.twins[..i].iter().any(|other| other.name == twin.name) {
-                return wrong(format!("two twins are named '{}'", twin.name), "rename one of them");
+            let name = twin.name.to_ascii_lowercase();
+            if curve::FILES.contains(&&*name) || name.ends_with(state::SUFFIX) {
+                let hint = "rename it: curves and states of the same folder have such names";
+                return wrong(format!("twin {} has the name '{}' of a file", i + 1, twin.name), hint);
+            }
+            // Some systems' files have the same name whatever the case.
+            if self.twins[..i].iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+                return wrong(
+                    format!("two twins are named '{}'", twin.name),
+                    "rename one of them; upper and lower case are not told apart",
+                );
             }
             let wrong = |message: String, hint: &str| wrong(format!("twin '{}': {message}", twin.name), hint);
             if twin.scheme == Scheme::Fp16 && twin.layout() != Layout::Llama {
@@ -409,4 +429,13 @@ impl Recipe {
         }
         Ok(())
     }
+}
+
+const FILE_NAME: &str =
+    "it is a folder's name: up to 100 letters, digits, '_', '-' and '.', not starting with '.'";
+
+/// Whether it can be the name of a file or folder on any system.
+fn is_file_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain)
 }

@@ -73,7 +73,7 @@ impl Schedule {
         let positive = |x: f64| x.is_finite() && x > 0.0;
         let wrong = |message: &str, hint: &str| Err((format!("schedule: {message}"), hint.to_owned()));
         if !positive(self.peak) || self.second_peak.is_some_and(|second| !positive(second)) {
-            return wrong("a learning rate is not above 0", "for instance peak: 1.5e-3");
+            return wrong("a learning rate is no finite number above 0", "for instance peak: 1.5e-3");
         }
         if !(self.floor.is_finite() && (0.0..=self.peak).contains(&self.floor)) {
             return wrong("floor is not between 0 and peak", "remove it to end at 0");

@@ -3,10 +3,11 @@
 //! ```text
 //!   OUT/NAME.state.safetensors
 //!     w.TENSOR  m.TENSOR  v.TENSOR     F32, names as in the model's own file
-//!     metadata "b158": JSON of recipe and data digests, twin, step, curve
+//!     metadata "b158": JSON of recipe, data and tokenizer digests, twin, step, curve; SHA-256 of it and the tensors
 //! ```
 //!
-//! One file, written beside its name and renamed, so it is whole at any moment.
+//! One file, written beside its name and renamed, so it is whole at any moment; the digest finds what happened to it
+//! later.
 
 use std::{
     collections::HashMap,
@@ -16,8 +17,12 @@ use std::{
 use b158_checkpoint::{ModelConfig, write_file};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, curve::Curve, parameters::Parameter};
+
+/// The end of a state's name.
+pub(crate) const SUFFIX: &str = ".state.safetensors";
 
 /// Everything but tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +31,8 @@ pub struct Progress {
     pub recipe: String,
     /// Digest of the text.
     pub data: String,
+    /// Digest of the tokenizer.
+    pub tokenizer: String,
     /// The twin.
     pub twin: String,
     /// Steps done.
@@ -37,9 +44,24 @@ pub struct Progress {
 const KEY: &str = "b158";
 const KINDS: [&str; 3] = ["w", "m", "v"];
 
+/// What is written of it.
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    progress: Progress,
+    /// SHA-256 of the progress as JSON and of all tensors, in the order of the parameters.
+    sha256: String,
+}
+
+fn digest<'a>(progress: &Progress, tensors: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_string(progress).expect("numbers and names"));
+    tensors.for_each(|bytes| hash.update(bytes));
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Where the state of a twin is.
 pub fn path(folder: &Path, twin: &str) -> PathBuf {
-    folder.join(format!("{twin}.state.safetensors"))
+    folder.join(format!("{twin}{SUFFIX}"))
 }
 
 /// Writes a state.
@@ -63,28 +85,30 @@ pub fn save(
         let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes).expect("bytes of the shape");
         (name, view)
     });
-    let json = serde_json::to_string(progress).expect("numbers and names");
-    let metadata = HashMap::from([(KEY.to_owned(), json)]);
+    let sha256 = digest(progress, tensors.iter().map(|(_, _, bytes)| &**bytes));
+    let json = serde_json::to_string(&Metadata { progress: progress.clone(), sha256 });
+    let metadata = HashMap::from([(KEY.to_owned(), json.expect("numbers and names"))]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| damaged(path, &e.to_string()))?;
     Ok(write_file(path, &bytes)?)
 }
 
-/// Reads a state into parameters of the same model.
+/// Reads a state into parameters of the same model; `steps` are those of the recipe.
 ///
 /// # Errors
-/// [`Error::State`] for a file that is damaged or of another recipe, text or twin.
+/// [`Error::State`] for a file that is damaged or of another recipe, text, tokenizer or twin.
 pub fn load(
     path: &Path,
     config: &ModelConfig,
     parameters: &mut [Parameter],
     expected: &Progress,
+    steps: usize,
 ) -> Result<Progress, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let broken = |e: &dyn std::fmt::Display| damaged(path, &e.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;
     let json = header.metadata().as_ref().and_then(|m| m.get(KEY));
     let json = json.ok_or_else(|| damaged(path, "it is no state of training"))?;
-    let progress: Progress = serde_json::from_str(json).map_err(|e| broken(&e))?;
+    let Metadata { progress, sha256 } = serde_json::from_str(json).map_err(|e| broken(&e))?;
     let other = |what| {
         let hint = "run without --resume to begin anew, or give another output folder";
         Err(Error::State { path: path.to_owned(), message: format!("it is of another {what}"), hint })
@@ -93,9 +117,16 @@ pub fn load(
         p if p.twin != expected.twin => return other("twin"),
         p if p.recipe != expected.recipe => return other("recipe"),
         p if p.data != expected.data => return other("text"),
+        p if p.tokenizer != expected.tokenizer => return other("tokenizer"),
         _ => (),
     }
+    let Progress { step, curve, .. } = &progress;
+    let measured = curve.held_out.last().is_some_and(|last| last.step == steps);
+    if *step > steps || *step != curve.steps.len() || (*step == steps && !measured) {
+        return Err(damaged(path, "its steps and its curve do not fit"));
+    }
     let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(&e))?;
+    let mut read = Vec::new();
     for parameter in parameters {
         let name = parameter.id.hugging_face_name(config.architecture);
         let targets = [&mut parameter.values, &mut parameter.mean, &mut parameter.square];
@@ -107,7 +138,11 @@ pub fn load(
             for (target, bytes) in target.iter_mut().zip(tensor.data().as_chunks().0) {
                 *target = f32::from_le_bytes(*bytes);
             }
+            read.push(tensor.data());
         }
+    }
+    if digest(&progress, read.into_iter()) != sha256 {
+        return Err(damaged(path, "its digest is another"));
     }
     Ok(progress)
 }

@@ -1,6 +1,6 @@
 //! The documents of a recipe, and their digest.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use b158_datasets::world::{self, Part};
 use sha2::{Digest, Sha256};
@@ -22,8 +22,8 @@ pub struct Text {
     pub held_out: Vec<String>,
     /// SHA-256 of both, in lower-case hexadecimal.
     pub digest: String,
-    /// Where it is from, for messages.
-    pub origin: String,
+    /// Where both are from, for messages.
+    pub origins: [String; 2],
     /// Documents of the files that were left out of what is learnt from, since they are held out.
     pub left_out: usize,
 }
@@ -35,15 +35,21 @@ impl Text {
     /// A file that cannot be read or is no UTF-8, or that has no document.
     pub fn load(recipe: &RecipeFile) -> Result<Self, Error> {
         let data = &recipe.recipe.data;
-        let (mut train, held_out, origin) = match (&data.desk, &data.text) {
+        let file = recipe.path.display();
+        let (mut train, held_out, origins) = match (&data.desk, &data.text) {
             (Some(desk), _) => {
                 let part = |part, bytes| documents(part, desk.seed, bytes);
                 let held_out = part(Part::HeldOut, (desk.bytes / DESK_HELD_OUT).max(1 << 16));
-                (part(Part::Train, desk.bytes), held_out, "the desk's text".to_owned())
+                let origins = ["to learn from", "that is held out"];
+                let origins = origins.map(|part| format!("{file}: the text of data.desk {part}"));
+                (part(Part::Train, desk.bytes), held_out, origins)
             }
             (None, Some(files)) => {
                 let read = |names: &[String]| read(recipe, files, names);
-                (read(&files.train)?, read(&files.held_out)?, files.train.join(", "))
+                let origins = [("train", &files.train), ("held_out", &files.held_out)];
+                let origins =
+                    origins.map(|(key, names)| format!("{file}: data.text.{key} ({})", names.join(", ")));
+                (read(&files.train)?, read(&files.held_out)?, origins)
             }
             (None, None) => return Err(recipe.error("data is empty", "give desk or text")),
         };
@@ -52,15 +58,44 @@ impl Text {
         let all = train.len();
         train.retain(|document| !held.contains(document));
         let left_out = all - train.len();
+        if train.is_empty() && left_out > 0 {
+            let hint = "learn from other text than is measured with";
+            return Err(recipe.error(format!("all {left_out} documents of data are held out"), hint));
+        }
         for (documents, part) in [(&train, "train"), (&held_out, "held_out")] {
             if documents.is_empty() {
-                let hint = "check the files and the separator";
+                let hint = if data.desk.is_some() {
+                    "a document is of about 700 bytes: raise data.desk.bytes"
+                } else {
+                    "check the files and the separator"
+                };
                 return Err(recipe.error(format!("data has no document in {part}"), hint));
             }
         }
         let digest = digest(&train, &held_out);
-        Ok(Self { train, held_out, digest, origin, left_out })
+        Ok(Self { train, held_out, digest, origins, left_out })
     }
+}
+
+/// Bytes of the text of a recipe, before it is read.
+///
+/// # Errors
+/// A file that is not there.
+pub(crate) fn bytes(recipe: &RecipeFile) -> Result<u64, Error> {
+    let data = &recipe.recipe.data;
+    let files = data.text.iter().flat_map(|files| files.train.iter().chain(&files.held_out));
+    let sizes = files.map(|name| {
+        let path = path(recipe, name);
+        let size = path.metadata().map(|metadata| metadata.len());
+        size.map_err(|source| Error::Read { path, source })
+    });
+    let desk = data.desk.iter().map(|desk| Ok((desk.bytes + desk.bytes / DESK_HELD_OUT) as u64));
+    desk.chain(sizes).sum()
+}
+
+/// Where a text file is.
+fn path(recipe: &RecipeFile, name: &str) -> PathBuf {
+    recipe.data.as_deref().unwrap_or(recipe.folder()).join(name)
 }
 
 fn documents(part: Part, seed: u64, bytes: usize) -> Vec<String> {
@@ -75,7 +110,7 @@ fn documents(part: Part, seed: u64, bytes: usize) -> Vec<String> {
 fn read(recipe: &RecipeFile, files: &TextFiles, names: &[String]) -> Result<Vec<String>, Error> {
     let mut documents = Vec::new();
     for name in names {
-        let path = recipe.data.as_deref().unwrap_or(recipe.folder()).join(name);
+        let path = path(recipe, name);
         let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
         let text = text.replace("\r\n", "\n");
         documents

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use b158_checkpoint::{BosToken, Tokenizer};
+use b158_datasets::world;
 use tokenizers::{
     AddedToken,
     models::{
@@ -32,6 +33,8 @@ pub struct Vocabulary {
     pub tokenizer: Tokenizer,
     /// The text of its tokenizer.json.
     pub json: String,
+    /// SHA-256 of that text, in lower-case hexadecimal.
+    pub digest: String,
     /// Begins a document, if there is such a token.
     pub begin: Option<u32>,
     /// Ends a document, if there is such a token.
@@ -66,7 +69,8 @@ impl Vocabulary {
         })?;
         let id = |names: &[&str]| names.iter().find_map(|name| tokenizer.token_to_id(name));
         let (begin, end) = (id(&[BEGIN, "<s>"]), id(&[END, "</s>", "<|endoftext|>"]));
-        Ok(Self { tokenizer, json, begin, end })
+        let digest = world::sha256(&json);
+        Ok(Self { tokenizer, json, digest, begin, end })
     }
 
     /// tokenizer_config.json of a model with this tokenizer.

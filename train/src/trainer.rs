@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use b158_checkpoint::{ModelConfig, OutputError};
+use b158_checkpoint::{ModelConfig, OutputError, OutputFile, OutputFolder};
 use serde::Serialize;
 
 use crate::{
     Error, Scheme,
     curve::{self, Curve, Measurement, Point},
+    error,
     export::Export,
     gradient::{Workers, loss_and_gradients},
     held_out::{self, HeldOut},
@@ -19,7 +20,7 @@ use crate::{
     parameters::{self, Parameter},
     recipe::{RecipeFile, Twin},
     state::{self, Progress},
-    text::Text,
+    text::{self, Text},
     tokenizer::Vocabulary,
     windows::{Order, Windows},
 };
@@ -37,6 +38,8 @@ pub struct TrainOptions {
 
 /// Sees what happens.
 pub trait Observer {
+    /// What is done before the first twin begins.
+    fn prepare(&self, what: &str);
     /// A twin begins or goes on; `done` of `steps` steps are done.
     fn begin(&self, twin: &str, done: usize, steps: usize);
     /// A step is done. False ends training, with its state on disk.
@@ -113,18 +116,23 @@ pub fn train(
     workers: &Workers,
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
+    let text_bytes = text::bytes(recipe)?;
     for twin in &recipe.recipe.twins {
-        check_memory(recipe, twin, options, workers)?;
+        check_memory(recipe, twin, text_bytes, options, workers)?;
     }
+    check_output(recipe, &options.output)?;
+    observer.prepare("text");
     let text = Text::load(recipe)?;
+    observer.prepare("tokenizer");
     let vocabulary = Vocabulary::load(recipe, &text)?;
+    observer.prepare("tokens");
     let context = recipe.recipe.shape.context;
-    let train = Windows::new(&text.train, &vocabulary, context, &text.origin)?;
-    let held_out = Windows::new(&text.held_out, &vocabulary, context, "the held-out text")?;
-    let (data, left_out) = (text.digest, text.left_out);
+    let train = Windows::new(&text.train, &vocabulary, context, &text.origins[0])?;
+    let held_out = Windows::new(&text.held_out, &vocabulary, context, &text.origins[1])?;
+    let (data, left_out) = (text.digest.clone(), text.left_out);
+    // Only its tokens are needed from here on.
+    drop(text);
     let run = Run { recipe, options, data, vocabulary, train, held_out, workers };
-    std::fs::create_dir_all(&options.output)
-        .map_err(|source| OutputError { file: options.output.clone(), source })?;
 
     let mut curves = Vec::new();
     let mut twins = Vec::new();
@@ -160,13 +168,14 @@ impl Run<'_> {
         let mut progress = Progress {
             recipe: recipe.digest(),
             data: self.data.clone(),
+            tokenizer: self.vocabulary.digest.clone(),
             twin: twin.name.clone(),
             step: 0,
             curve: Curve::default(),
         };
         let state = state::path(&self.options.output, &twin.name);
         if self.options.resume && state.exists() {
-            progress = state::load(&state, &architecture.config, &mut parameters, &progress)?;
+            progress = state::load(&state, &architecture.config, &mut parameters, &progress, recipe.steps)?;
         }
 
         observer.begin(&twin.name, progress.step, recipe.steps);
@@ -230,14 +239,23 @@ impl Run<'_> {
                 loss_and_gradients(architecture, parameters, &windows, recipe.batch.micro, self.workers)?;
             let norm = optimizer::clip(&mut gradients, recipe.clip);
             let rate = twin.schedule.rate(step, recipe.steps);
-            if !(loss.is_finite() && norm.is_finite()) {
+            let diverged = |quantity, value| {
                 let twin = twin.name.clone();
-                return Err(Error::Diverged { twin, step: step + 1, loss, rate, checkpoint: saved });
+                Err(Error::Diverged { twin, step: step + 1, quantity, value, rate, checkpoint: saved })
+            };
+            if !loss.is_finite() {
+                return diverged("the loss", loss);
+            }
+            if !norm.is_finite() {
+                return diverged("the norm of the gradient", norm);
             }
             let decay = twin.schedule.decay(step, recipe.steps);
             optimizer::update(parameters, &gradients, step + 1, rate, decay);
             for parameter in parameters.iter_mut().filter(|p| p.id.is_linear()) {
                 twin.scheme.clip_latent(&mut parameter.values);
+            }
+            if let Some(weight) = parameters::beyond_f16(parameters) {
+                return diverged("a weight", f64::from(weight));
             }
             progress.step += 1;
             let point = Point { step: progress.step, loss, rate, norm };
@@ -248,6 +266,9 @@ impl Run<'_> {
             let done = progress.step == recipe.steps;
             if done || progress.step.is_multiple_of(recipe.held_out_every) {
                 let held_out = self.measure(architecture, parameters)?;
+                if !held_out.interval[1].is_finite() {
+                    return diverged("the loss on held-out text", held_out.nats);
+                }
                 progress.curve.held_out.push(Measurement { step: progress.step, held_out });
             }
             let go_on = observer.step(&point, tokens / took.as_secs_f64()) || done;
@@ -280,20 +301,43 @@ impl Run<'_> {
     }
 }
 
+/// Finds out whether everything can be written that will have to be, and nothing is there that others wrote.
+fn check_output(recipe: &RecipeFile, output: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(output).map_err(|source| OutputError { file: output.to_owned(), source })?;
+    for twin in &recipe.recipe.twins {
+        OutputFolder::create(&output.join(&twin.name))?;
+        OutputFile::create(&state::path(output, &twin.name))?;
+    }
+    for file in curve::FILES {
+        OutputFile::create(&output.join(file))?;
+    }
+    Ok(())
+}
+
 /// An estimate, from what one forward and backward pass keeps.
 fn check_memory(
     recipe: &RecipeFile,
     twin: &Twin,
+    text: u64,
     options: &TrainOptions,
     workers: &Workers,
 ) -> Result<(), Error> {
     let Some(available) = options.memory else { return Ok(()) };
+    // The text, and twice its tokens, in four bytes for about as many letters.
+    let text = text.saturating_mul(4);
+    if text > available {
+        let [text, available] = [text, available].map(error::bytes);
+        let message = format!("the text of data takes about {text} and {available} are available");
+        return Err(recipe.error(message, "give less of it"));
+    }
     let (needed, per_sequence) = memory(recipe, twin, workers.threads());
+    let needed = needed.saturating_add(text);
     if needed <= available {
         return Ok(());
     }
     let file = recipe.path.display().to_string();
-    Err(Error::Memory { file, twin: twin.name.clone(), needed, available, per_sequence })
+    let (twin, micro) = (twin.name.clone(), recipe.recipe.batch.micro);
+    Err(Error::Memory { file, twin, needed, available, per_sequence, micro })
 }
 
 /// Bytes that training a twin takes, and those of them for each sequence of a micro-batch on each thread.
@@ -311,10 +355,11 @@ pub fn memory(recipe: &RecipeFile, twin: &Twin, threads: usize) -> (u64, u64) {
     let attention = 2 * c * (c + config.kv_heads as u128 * config.head_dim as u128);
     let weights = config.layers as u128 * (attention + 3 * c * f)
         + config.vocab_size as u128 * c * if config.tied_embeddings { 1 } else { 2 };
-    let micro_batches = recipe.batch.sequences.div_ceil(recipe.batch.micro);
-    // Weights, two moments, the forward pass's copy, and a gradient for each micro-batch and for their sum.
-    let fixed = weights * 4 * (5 + micro_batches as u128);
-    let at_once = threads.min(micro_batches) as u128 * recipe.batch.micro as u128;
+    let at_once = threads.min(recipe.batch.sequences.div_ceil(recipe.batch.micro)) as u128;
+    // Weights and two moments; the forward pass's copy, and gradients of each thread as candle and as we have them,
+    // with their sum; or a state on its way to its file, twice.
+    let fixed = weights * 4 * (3 + (2 + 2 * at_once).max(6));
+    let at_once = at_once * recipe.batch.micro as u128;
     // Wide enough for the largest sizes that a recipe may have.
     let bytes = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
     (bytes(fixed + at_once * per_sequence), bytes(per_sequence))

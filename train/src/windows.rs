@@ -5,8 +5,8 @@
 //!   document 2 ── begin d e f end ─┼─ begin a b c end begin d e | f end ...      a window: context + 1 tokens
 //! ```
 //!
-//! Every window begins with a document, as every prompt does. What a full window cuts off a document is dropped if it
-//! is less than half a window; else it begins the next one, so that long documents are read to their end.
+//! Windows begin with documents, as prompts do. What a full window cuts off a document is dropped if it is less than
+//! half a window; else it begins the next one, so that most of a long document is read.
 
 use rayon::prelude::*;
 

@@ -40,6 +40,7 @@ const TWINS: [&str; 7] = ["fp16", "b158", "b158-2b4t", "absmedian", "bitnet", "g
 struct StopAfter(AtomicUsize);
 
 impl Observer for StopAfter {
+    fn prepare(&self, _: &str) {}
     fn begin(&self, _: &str, _: usize, _: usize) {}
     fn step(&self, _: &Point, _: f64) -> bool {
         self.0.fetch_sub(1, Ordering::Relaxed) != 1
@@ -72,7 +73,10 @@ fn files(output: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn same(a: &Path, b: &Path) {
-    for ((name, a), (other, b)) in files(a).into_iter().zip(files(b)) {
+    let (a, b) = (files(a), files(b));
+    // Six files of each twin.
+    assert_eq!((a.len(), b.len()), (6 * TWINS.len() + 2, 6 * TWINS.len() + 2));
+    for ((name, a), (other, b)) in a.into_iter().zip(b) {
         assert_eq!(name, other);
         assert!(a == b, "{} differs", name.display());
     }
@@ -124,10 +128,49 @@ fn a_killed_run_goes_on_from_its_last_state() {
     fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
     let message = run(recipe, &killed, true, 1, &never()).unwrap_err().to_string();
     assert!(message.ends_with("hint: delete it; training then begins anew"), "{message}");
+    // One bit of a weight, far behind the header.
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() - 1000] ^= 1;
+    fs::write(&state, flipped).unwrap();
+    let message = run(recipe, &killed, true, 1, &never()).unwrap_err().to_string();
+    assert!(message.contains("fp16.state.safetensors: its digest is another\nhint: delete it"), "{message}");
     fs::write(&state, bytes).unwrap();
     let other = recipe.replace("seed: 7", "seed: 8");
     let message = run(&other, &killed, true, 1, &never()).unwrap_err().to_string();
     assert!(message.contains("it is of another recipe\nhint: run without --resume"), "{message}");
+}
+
+#[test]
+fn what_files_hold_is_part_of_a_state_as_their_names_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let lines = |of: std::ops::Range<usize>| -> String {
+        of.map(|i| format!("the cat {i} sat on the mat {} and looked at it.\n\n", 7 * i)).collect()
+    };
+    fs::write(path("train.txt"), lines(0..300)).unwrap();
+    fs::write(path("held_out.txt"), lines(300..400)).unwrap();
+    // Of other text, so that it is another one in spite of its size.
+    run(&RECIPE.replace("steps: 12", "steps: 3"), &path("desk"), false, 2, &never()).unwrap();
+    let twins = RECIPE.split("  - {name: b158,").next().unwrap();
+    let data = "text: {train: [train.txt], held_out: [held_out.txt]}";
+    let recipe = twins
+        .replace("desk: {seed: 1, bytes: 60000}", data)
+        .replace("tokenizer: train", "tokenizer: tokenizer.json");
+    let run = || {
+        let recipe = RecipeFile::parse(&path("small.yaml"), &recipe).unwrap();
+        let options = TrainOptions { output: path("out"), resume: true, memory: None };
+        train(&recipe, &options, &Workers::new(1, Device::Cpu).unwrap(), &never())
+    };
+    let tokenizer = fs::read_to_string(path("desk/fp16/tokenizer.json")).unwrap();
+    fs::write(path("tokenizer.json"), &tokenizer).unwrap();
+    run().unwrap();
+    assert_eq!(run().unwrap().twins[0].steps, 0);
+    fs::write(path("tokenizer.json"), tokenizer + "\n").unwrap();
+    let message = run().unwrap_err().to_string();
+    assert!(message.contains("it is of another tokenizer\nhint: run without --resume"), "{message}");
+    fs::write(path("train.txt"), lines(1..300)).unwrap();
+    let message = run().unwrap_err().to_string();
+    assert!(message.contains("it is of another text\nhint: run without --resume"), "{message}");
 }
 
 #[test]
@@ -149,11 +192,98 @@ fn what_is_executable_opens_and_the_rest_is_refused() {
 #[test]
 fn a_loss_that_is_no_number_ends_training() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = RECIPE.replace("peak: 3.0e-3, warmup: 2, weight_decay: 0.1}", "peak: 1.0e+30}");
-    let message = run(&recipe, folder.path(), false, 2, &never()).unwrap_err().to_string();
-    let expected =
-        "hint: lower the schedule's `peak`, or lengthen its `warmup`; the last checkpoint is of step 0";
-    assert!(message.starts_with("twin 'fp16': the loss is ") && message.ends_with(expected), "{message}");
+    let message = |scheme: &str, peak: &str, steps: &str| {
+        let twins = RECIPE.find("  - {name").unwrap();
+        let recipe = RECIPE[..twins].replace("steps: 12", steps);
+        let twin = format!("  - {{name: x, scheme: {scheme}, schedule: {{kind: linear, peak: {peak}}}}}\n");
+        run(&(recipe + &twin), folder.path(), false, 2, &never()).unwrap_err().to_string()
+    };
+    // In every scheme, also at the last step, and before anything is written that cannot be read.
+    for scheme in ["fp16", "b1.58", "b1.58-absmedian", "bitnet", "bnn"] {
+        for steps in ["steps: 1", "steps: 12"] {
+            let message = message(scheme, "1.0e+38", steps);
+            assert!(
+                message.starts_with("twin 'x': a weight is ")
+                    && message.contains(" at step 1 (learning rate 1e38)\nhint: lower the schedule's `peak`")
+                    && message.ends_with("the last checkpoint is of step 0"),
+                "{message}"
+            );
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = || run(RECIPE, folder.path(), false, 1, &StopAfter(AtomicUsize::new(1))).unwrap_err();
+    let bnn = folder.path().join("bnn");
+    fs::create_dir(&bnn).unwrap();
+    fs::write(bnn.join("thesis.tex"), "somebody's").unwrap();
+    let foreign = message().to_string();
+    assert!(
+        foreign.contains("bnn: cannot write: the folder is there and not empty, and b158 did not"),
+        "{foreign}"
+    );
+    fs::remove_dir_all(&bnn).unwrap();
+    fs::create_dir(folder.path().join("curves.svg")).unwrap();
+    let taken = message().to_string();
+    assert!(taken.contains("curves.svg: cannot write: is a directory\nhint: choose another name"), "{taken}");
+    fs::remove_dir(folder.path().join("curves.svg")).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert!(matches!(message(), Error::Stopped { step: 1, .. }));
+}
+
+#[test]
+fn text_that_will_not_do_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let ok: String = (0..300).map(|i| format!("the cat {i} sat on the mat {}.\n\n", 7 * i)).collect();
+    for (name, text) in [("ok", ok.as_bytes()), ("short", b"a b\n"), ("empty", b"\n\n"), ("bad", b"\xff\xfe")]
+    {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let message = |learnt: &str, held_out: &str| {
+        let data = format!("text: {{train: [{learnt}], held_out: [{held_out}]}}");
+        let recipe = RECIPE.replace("desk: {seed: 1, bytes: 60000}", &data);
+        let recipe = RecipeFile::parse(Path::new("small.yaml"), &recipe).unwrap();
+        let recipe = RecipeFile { data: Some(folder.path().to_owned()), ..recipe };
+        let options =
+            TrainOptions { output: folder.path().join("out"), resume: false, memory: Some(1 << 30) };
+        let error = train(&recipe, &options, &Workers::new(1, Device::Cpu).unwrap(), &never()).unwrap_err();
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    let cases = [
+        ("short", "ok"),
+        ("ok", "short"),
+        ("bad", "ok"),
+        ("ok", "empty"),
+        ("ok", "ok"),
+        ("ok", "absent"),
+        ("out", "ok"),
+    ];
+    let messages = cases.map(|(learnt, held_out)| message(learnt, held_out));
+    insta::assert_snapshot!(messages.join("\n\n"), @r"
+    small.yaml: data.text.train (short): 4 tokens are no window of 33
+    hint: give more text, or a shorter `shape.context`
+
+    small.yaml: data.text.held_out (short): 5 tokens are no window of 33
+    hint: give more text, or a shorter `shape.context`
+
+    cannot read DIR/bad: stream did not contain valid UTF-8
+    hint: it has to be text in UTF-8
+
+    small.yaml: data has no document in held_out
+    hint: check the files and the separator
+
+    small.yaml: all 300 documents of data are held out
+    hint: learn from other text than is measured with
+
+    cannot read DIR/absent: No such file or directory (os error 2)
+    hint: check the name and the permissions
+
+    cannot read DIR/out: Is a directory (os error 21)
+    hint: name a file
+    ");
 }
 
 #[test]
@@ -185,7 +315,15 @@ fn bad_recipes_end_in_one_clear_error() {
         ("{name: fp16, scheme: fp16,", "{name: fp16, scheme: fp16, layout: 2b4t,"),
         ("groups: 2", "groups: 5"),
         ("name: b158-2b4t", "name: b158"),
+        ("name: b158-2b4t", "name: B158"),
         ("name: bnn", "name: ../bnn"),
+        ("name: bnn", "name: curves.json"),
+        ("name: bnn", "name: b158.state.safetensors"),
+        ("recipe: small", "recipe: ../small"),
+        ("bytes: 60000", "bytes: 60000000000000"),
+        ("kv_heads: 2", "kv_heads: 2, rope_theta: 0"),
+        ("kv_heads: 2", "kv_heads: 2, norm_eps: .nan"),
+        ("peak: 3.0e-3", "peak: .inf"),
     ];
     let messages = cases.map(|(from, to)| format!("{from} -> {to}\n{}\n", message(from, to)));
     insta::assert_snapshot!(messages.join("\n"));
@@ -204,6 +342,19 @@ fn a_batch_that_does_not_fit_memory_is_refused_before_any_text_is_read() {
     let largest = RecipeFile::parse(Path::new("small.yaml"), &largest).unwrap();
     let refused = train(&largest, &options, &Workers::new(2, Device::Cpu).unwrap(), &never()).unwrap_err();
     assert!(matches!(refused, Error::Memory { needed: u64::MAX, .. }), "{refused}");
+    // What a smaller micro-batch cannot help, and text that is larger than memory.
+    let single = RECIPE.replace("micro: 2", "micro: 1").replace("context: 32", "context: 100000");
+    let large = RECIPE.replace("bytes: 60000", "bytes: 2000000000");
+    let more = [single, large].map(|recipe| {
+        let recipe = RecipeFile::parse(Path::new("small.yaml"), &recipe).unwrap();
+        train(&recipe, &options, &Workers::new(2, Device::Cpu).unwrap(), &never()).unwrap_err().to_string()
+    });
+    insta::assert_snapshot!(more.join("\n"), @r"
+    small.yaml: twin 'fp16' needs about 1923.23 GB and 8.00 GB are available
+    hint: a smaller `shape` takes less, or fewer threads: 961.62 GB on each of them
+    small.yaml: the text of data takes about 8.50 GB and 8.00 GB are available
+    hint: give less of it
+    ");
     insta::assert_snapshot!(error, @r"
     small.yaml: twin 'fp16' needs about 3846.46 GB and 8.00 GB are available
     hint: a smaller `batch.micro` takes less: 961.62 GB for each sequence on each thread

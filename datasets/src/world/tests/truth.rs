@@ -6,8 +6,8 @@ use crate::world::{
     facts::{Person, world},
     routines::ROUTINES,
     tables::{
-        ACTIONS, ANIMALS, Action, CAUSES, COLOURS, Cause, DRINKS, FOODS, HOMES, INSTRUMENTS, JOBS, MATERIALS,
-        Material, PETS, THINGS, USES,
+        ACTIONS, ANIMALS, Action, CAUSES, COLOURS, CONTAINERS, Cause, DRINKS, FOODS, HOMES, INSTRUMENTS,
+        JOBS, MATERIALS, Material, NAMES, PETS, PLACES, SMALL, THINGS, USES,
     },
 };
 
@@ -257,13 +257,84 @@ fn passages_answer_their_questions() {
     }
 }
 
+/// The two ends of each situation with the place of the name that it tells, by the words between the names.
+const SITUATIONS: [(&str, &str, &str); 8] = [
+    ("gave the", "full", "hungry"),
+    ("carried the", "strong", "weak"),
+    ("asked", "lost", "at home there"),
+    ("won the race", "fast", "slow"),
+    ("gave a warm coat", "warm", "cold"),
+    ("told", "at home there", "lost"),
+    ("sold the", "no money", "much money"),
+    ("taught", "old", "young"),
+];
+
+/// What the sentence says of the one who is meant, if a person: the last words of what is true of them.
+fn of_trait(sentence: &str, name: &str) -> Option<String> {
+    let person = world().people.iter().find(|p| p.name == name)?;
+    Some(match sentence.split(". ").next()?.rsplit(' ').next()? {
+        "work" => JOBS[person.job].does.to_owned(),
+        "thirsty" => format!("drinks {}", DRINKS[person.drink]),
+        "hungry" => format!("eats {}", FOODS[person.food]),
+        "music" => format!("plays the {}", INSTRUMENTS[person.instrument]),
+        "home" => format!("lives {}", HOMES[person.home]),
+        "pets" => format!("has a {}", PETS[person.pet]),
+        "paint" => format!("likes the colour {}", COLOURS[person.colour]),
+        _ => return None,
+    })
+}
+
 #[test]
 fn sentences_of_winogrande_mean_who_they_say() {
+    let mut kinds = [0; 4];
     for (sentence, options, gold) in choices("winogrande") {
-        let Some(action) = ACTIONS.iter().position(|a| sentence.contains(a.both)) else { continue };
-        let does = |option: &str| material(THINGS.iter().find(|t| t[0] == option).unwrap()[2]).does[action];
-        let end = sentence.rsplit(' ').next().unwrap().trim_end_matches('.');
-        let right: Vec<usize> = (0..2).filter(|&i| does(&options[i]) == end).collect();
-        assert_eq!(right, [gold], "{sentence}");
+        let end = sentence.split('_').nth(1).unwrap().trim().trim_end_matches('.');
+        let (kind, right): (usize, Vec<bool>) = if let Some(action) =
+            ACTIONS.iter().position(|a| sentence.contains(a.both))
+        {
+            let does =
+                |option: &String| material(THINGS.iter().find(|t| t[0] == option).unwrap()[2]).does[action];
+            (0, options.iter().map(|option| does(option) == end).collect())
+        } else if let Some((thing, _)) = sentence.split_once(" did not fit into the ") {
+            let thing = thing.strip_prefix("the ").unwrap();
+            assert!(["was too big", "was too small"].contains(&end), "{sentence}");
+            (1, options.iter().map(|option| (option == thing) == (end == "was too big")).collect())
+        } else if sentence.contains(" because _") {
+            let tells = |s: &&(&str, &str, &str)| sentence.contains(&format!(" {} ", s.0));
+            let situations: Vec<_> = SITUATIONS.iter().filter(tells).collect();
+            let [(_, first, second)] = situations[..] else { panic!("{sentence}: {situations:?}") };
+            let first_is_meant = end.ends_with(first);
+            assert!(first_is_meant || end.ends_with(second), "{sentence}");
+            let place = |option: &String| words(&sentence).position(|w| w == option).unwrap();
+            let others = [place(&options[1]), place(&options[0])];
+            let is_first = |i: usize| place(&options[i]) < others[i];
+            (2, [0, 1].map(|i| is_first(i) == first_is_meant).to_vec())
+        } else {
+            let is = |option: &String| of_trait(&sentence, option).expect(&sentence) == end;
+            (3, options.iter().map(is).collect())
+        };
+        assert_eq!([right[gold], right[1 - gold]], [true, false], "{sentence} {options:?}");
+        kinds[kind] += 1;
+    }
+    // No way to tell who is meant was left out.
+    assert!(kinds.iter().all(|n| *n > 20), "{kinds:?}");
+}
+
+/// Two things are told, and later one of two names that tell them apart comes back: the last word is of its sentence.
+#[test]
+fn the_last_word_of_a_story_is_the_one_that_its_beginning_told() {
+    let names = [&NAMES[..], &PLACES, &SMALL, &CONTAINERS].concat();
+    for row in rows("lambada") {
+        let (story, last) = string(&row, "text").rsplit_once(' ').unwrap();
+        let sentences: Vec<&str> = story.split(". ").collect();
+        let has = |sentence: &str, word: &str| words(sentence).any(|w| w == word);
+        let later = sentences[2..].join(" ");
+        let again: Vec<[bool; 2]> = names
+            .iter()
+            .filter(|name| has(&later, name))
+            .map(|name| [0, 1].map(|i| has(sentences[i], name)))
+            .filter(|[first, second]| first != second)
+            .collect();
+        assert_eq!(again, [[0, 1].map(|i| has(sentences[i], last))], "{story} {last}");
     }
 }
