@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::prepare::prepare;
-use crate::request::{Encoder, Failure, Request};
+use crate::request::{Encoder, Request};
 use crate::results::{Document, ModelResults, Sample, Settings, TaskResults};
 use crate::task::Task;
 use crate::{Error, LanguageModel, ScoreRequest};
@@ -24,6 +24,21 @@ pub enum Preset {
     /// lm-evaluation-harness 0.4.13.
     #[default]
     LmEval,
+    /// The pipeline of b1.58's authors: see [`crate::request`].
+    Paper,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 2] = [Self::LmEval, Self::Paper];
+
+    /// Its name in suites and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LmEval => "lm-eval",
+            Self::Paper => "paper",
+        }
+    }
 }
 
 /// How to evaluate.
@@ -35,6 +50,8 @@ pub struct EvalOptions {
     pub preset: Preset,
     /// At most this many documents of each task, from the first one on.
     pub limit: Option<usize>,
+    /// Examples before each question; the tasks' own number if not given.
+    pub num_fewshot: Option<usize>,
     /// Whether the tokenizer adds its special tokens (usually BOS); its own configuration decides if not given.
     pub add_bos: Option<bool>,
     /// Longest input in tokens; the model's own if not given, and never more.
@@ -76,9 +93,10 @@ pub fn evaluate(
     let max_length = options.max_length.map_or(model.max_length(), |n| n.min(model.max_length()));
     let settings =
         Settings { preset: options.preset, limit: options.limit, add_bos: options.add_bos, max_length };
-    let encoder = Encoder::new(model, options.add_bos.unwrap_or(true), max_length)?;
+    let encoder = Encoder::new(model, options.preset, options.add_bos.unwrap_or(true), max_length)?;
     let mut results = ModelResults { name: options.name.clone(), settings, tasks: Vec::new() };
     for task in tasks {
+        let task = &task.under(options.preset, options.num_fewshot);
         results.tasks.push(run_task(model, task, data, &encoder, max_length, options.limit, progress)?);
     }
     Ok(results)
@@ -93,10 +111,14 @@ fn run_task(
     limit: Option<usize>,
     progress: &dyn Progress,
 ) -> Result<TaskResults, Error> {
-    let Dataset { mut rows, origin } = data.load(&task.dataset, &task.split)?;
-    let original = rows.len();
-    rows.truncate(limit.unwrap_or(original));
-    let prepared: Vec<_> = rows.par_iter().map(|row| prepare(task, row, encoder)).collect();
+    let split = task.split();
+    let mut dataset = data.load(task.stem(split), split)?;
+    let original = dataset.rows.len();
+    dataset.rows.truncate(limit.unwrap_or(original));
+    let documents = prepare(task, &dataset, data, encoder)?;
+    let Dataset { rows, origin } = dataset;
+    // Windows of packed texts count as documents.
+    let original = if documents.len() == rows.len() { original } else { documents.len() };
     let refused = |document: usize, (message, hint): (String, String)| Error::Document {
         task: task.task.clone(),
         document,
@@ -104,14 +126,6 @@ fn run_task(
         message,
         hint,
     };
-    let mut documents = Vec::with_capacity(prepared.len());
-    for (id, document) in prepared.into_iter().enumerate() {
-        documents.push(document.map_err(|failure| match failure {
-            Failure::Refused(refusal) => refused(id, refusal),
-            Failure::Failed(error) => error,
-        })?);
-    }
-
     progress.begin(&task.task, documents.iter().map(|d| d.requests.len()).sum());
     let scored: Vec<Result<Vec<(f64, bool)>, Error>> = documents
         .par_iter()
@@ -247,6 +261,11 @@ mod tests {
         task arc_easy, document 1 of DATA/arc_easy.jsonl: the continuation has 71 tokens, the model reads at most 64
         hint: raise the context length or leave the document out
         ");
+        let twice = GOOD.replace("\"question\"", "\"id\": \"q7\", \"question\"");
+        insta::assert_snapshot!(run("arc_easy", &format!("{twice}\n{GOOD}\n{twice}"), false).unwrap_err(), @r#"
+        task arc_easy, document 2 of DATA/arc_easy.jsonl: its id "q7" is also that of document 0
+        hint: remove one of them, or correct its id
+        "#);
         insta::assert_snapshot!(arc("}", ""), @r"
         DATA/arc_easy.jsonl, line 2: EOF while parsing an object at column 87
         hint: a .jsonl file holds one JSON object per line

@@ -9,6 +9,7 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod logits;
+pub mod perplexity;
 pub mod reproduce;
 pub mod run;
 pub mod suite;

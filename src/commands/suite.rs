@@ -12,6 +12,7 @@ use indicatif::ProgressBar;
 
 use crate::{
     commands::{convert::convert, create_folder, load},
+    printer::Printer,
     progress,
 };
 
@@ -64,7 +65,9 @@ pub fn evaluate_all(
             name: prepared.name.clone(),
             preset: suite.preset,
             limit: suite.limit,
-            ..EvalOptions::default()
+            num_fewshot: suite.num_fewshot,
+            add_bos: suite.add_bos,
+            max_length: suite.max_length,
         };
         Ok(evaluate(&model, tasks, data, &options, &Bar::default())?)
     };
@@ -72,9 +75,27 @@ pub fn evaluate_all(
     Ok(SuiteResults { suite: suite.suite.clone(), margins: suite.margins, models })
 }
 
+/// Says which prompts no model saw from their beginning.
+pub fn note_truncated(results: &SuiteResults, printer: &Printer) {
+    for model in &results.models {
+        let context = model.settings.max_length;
+        for task in &model.tasks {
+            let truncated = task.truncated(context);
+            if truncated > 0 {
+                let requests: usize = task.documents.iter().map(|d| d.samples.len()).sum();
+                printer.note(&format!(
+                    "note: {}, {}: {truncated} of {requests} prompts are longer than the context of {context} tokens; \
+                     the model did not see their beginning",
+                    model.name, task.task.task
+                ));
+            }
+        }
+    }
+}
+
 /// Progress of an evaluation as a bar.
 #[derive(Default)]
-struct Bar(std::sync::Mutex<Option<ProgressBar>>);
+pub struct Bar(std::sync::Mutex<Option<ProgressBar>>);
 
 impl Progress for Bar {
     fn begin(&self, task: &str, requests: usize) {
