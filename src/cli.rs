@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use b158_checkpoint::{Activation, Date, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
-use b158_eval::Shard;
+use b158_eval::{Preset, Shard, perplexity::Protocol};
 use b158_kernels::{Isa, kv::KvType};
 use b158_runner::Shape;
 use clap::{Args, Parser, Subcommand};
@@ -48,6 +48,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Write raw logits, for comparison with any other implementation
     Logits(LogitsArgs),
+    /// Measure the perplexity of text files, by a named protocol
+    Perplexity(PerplexityArgs),
     /// Evaluate models on tasks
     Eval(EvalArgs),
     /// Join the results of shards into those that one machine would have made
@@ -260,6 +262,19 @@ pub struct EvalArgs {
     /// Write DIR/lm-eval/MODEL/results_DATE.json and samples_TASK_DATE.jsonl, too, for tools that read lm-eval's files
     #[arg(long, conflicts_with = "shard")]
     pub lm_eval_files: bool,
+    /// Rules of prompts and scores: lm-eval, or paper (b1.58's authors) [default: the suite's, or lm-eval]
+    #[arg(long, value_name = "RULES", value_parser = preset)]
+    pub preset: Option<Preset>,
+    /// Examples before each question [default: the suite's, or the tasks' own number]
+    #[arg(long, value_name = "N")]
+    pub num_fewshot: Option<usize>,
+    /// Whether the tokenizer puts its special tokens (usually BOS) before texts [default: the suite's, or its own
+    /// configuration]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    pub add_bos: Option<bool>,
+    /// Longest input in tokens [default: the suite's, or the model's own]
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<NonZeroUsize>,
     #[command(flatten)]
     pub documents: DocumentArgs,
 }
@@ -275,6 +290,49 @@ pub struct MergeArgs {
     /// Folder for results.json and samples.parquet
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+}
+
+#[derive(Args)]
+#[command(after_long_help = PROTOCOLS)]
+pub struct PerplexityArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// A text file, or .jsonl with a document in each row's column `text` or `page` (repeat for several)
+    #[arg(short, long = "file", value_name = "TEXT", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// How to cut and score the text: lm-eval, paper, llama.cpp, gptq or hf-strided
+    #[arg(long, value_name = "NAME", value_parser = protocol)]
+    pub protocol: Protocol,
+    /// Tokens of a window [default: the protocol's usual number, or the model's limit]
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<NonZeroUsize>,
+    /// Tokens from a window to the next, of hf-strided [default: half a window]
+    #[arg(long, value_name = "N")]
+    pub stride: Option<NonZeroUsize>,
+}
+
+const PROTOCOLS: &str = "\
+Perplexities of different protocols cannot be compared, nor can those per token of models with different tokenizers:
+
+  lm-eval     lm-evaluation-harness 0.4.13: rolling windows of each document; per word and per byte. WikiText's
+              pages have marks to undo: evaluate them with `eval --tasks wikitext`
+  paper       b1.58's authors: lines (of .jsonl: rows) with EOS, packed into windows that start with BOS, 2048
+              tokens; with several files also the mean, which is the papers' PPL of WikiText2 and C4
+  llama.cpp   llama-perplexity: windows of 512 tokens, the second half is scored; with its standard error
+  gptq        papers on quantization: lines (rows) joined by empty ones, windows of 2048 tokens
+  hf-strided  the guide of transformers: likewise, each window `stride` tokens after the one before";
+
+fn preset(name: &str) -> Result<Preset, String> {
+    let names = || Preset::ALL.map(Preset::name).join(", ");
+    Preset::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| format!("the rules are {}", names()))
+}
+
+fn protocol(name: &str) -> Result<Protocol, String> {
+    let names = || Protocol::ALL.map(Protocol::name).join(", ");
+    Protocol::ALL
+        .into_iter()
+        .find(|p| p.name() == name)
+        .ok_or_else(|| format!("the protocols are {}", names()))
 }
 
 /// Which documents `eval` and `reproduce` evaluate on.

@@ -68,6 +68,7 @@ fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<Exit
         Command::Run(args) => commands::run::run(&args, isa, printer),
         Command::Chat(args) => commands::chat::run(&args, isa, printer),
         Command::Logits(args) => commands::logits::run(&args, isa, printer),
+        Command::Perplexity(args) => commands::perplexity::run(&args, isa, printer),
         Command::Eval(args) => commands::eval::run(&args, isa, printer),
         Command::Merge(args) => commands::merge::run(&args, printer),
         Command::Compare(args) => commands::compare::run(&args, printer),

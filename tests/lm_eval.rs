@@ -12,12 +12,39 @@ use serde_json::Value;
 /// In the order of the recordings.
 const TASKS: &str = "arc_easy,arc_challenge,hellaswag,boolq,openbookqa,piqa,winogrande,lambada_openai,lambada_standard,wikitext";
 
+/// The reference's data under the names that the tasks look for, and without the documents that `keep` turns down.
+fn data(oracle: &Path, keep: impl Fn(&str, usize) -> bool) -> tempfile::TempDir {
+    let folder = tempfile::TempDir::new().unwrap();
+    let copy = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(oracle.join(format!("data/{from}.jsonl"))).unwrap();
+        let lines = text.lines().enumerate().filter(|(i, _)| keep(from, *i));
+        let text: String = lines.map(|(_, line)| format!("{line}\n")).collect();
+        std::fs::write(folder.path().join(format!("{to}.jsonl")), text).unwrap();
+    };
+    for name in ["openbookqa", "lambada", "wikitext"] {
+        copy(name, name);
+    }
+    for (task, split, train) in [
+        ("arc_easy", "test", "arc_train"),
+        ("arc_challenge", "test", "arc_train"),
+        ("hellaswag", "validation", "hellaswag_train"),
+        ("boolq", "validation", "boolq_train"),
+        ("piqa", "validation", "piqa_train"),
+        ("winogrande", "validation", "winogrande_train"),
+    ] {
+        copy(task, &format!("{task}-{split}"));
+        copy(train, &format!("{task}-train"));
+    }
+    folder
+}
+
 /// Evaluates a checkpoint of the reference on its data.
-fn evaluate(oracle: &Path, model: &Path) -> SuiteResults {
+fn evaluate(model: &Path, tasks: &str, data: &Path, options: &[&str]) -> SuiteResults {
     let out = tempfile::TempDir::new().unwrap();
     b158()
-        .args(["eval", "--model", &format!("m={}", model.display()), "--tasks", TASKS, "--data"])
-        .arg(oracle.join("data"))
+        .args(["eval", "--model", &format!("m={}", model.display()), "--tasks", tasks, "--data"])
+        .arg(data)
+        .args(options)
         .arg("-o")
         .arg(out.path())
         .assert()
@@ -50,9 +77,15 @@ struct Checked {
 }
 
 /// `tolerance` in nats a request.
-fn check(oracle: &Path, checkpoint: &str, run: &str, tolerance: f64) -> Vec<Checked> {
-    let results = evaluate(oracle, &oracle.join("ckpt").join(checkpoint));
+fn check(oracle: &Path, run: &str, options: &[&str], tolerance: f64) -> Vec<Checked> {
     let run = oracle.join("results").join(run);
+    let meta = json(&run.join("results.json"));
+    let tasks: Vec<&str> = meta["results"].as_object().unwrap().keys().map(|k| &k["mini_".len()..]).collect();
+    let paper = options.contains(&"paper");
+    // Preset `paper` leaves nothing of this one's continuation, which is a blank.
+    let data = data(oracle, |name, index| !(paper && name == "winogrande" && index == 13));
+    let model = oracle.join("ckpt").join(meta["oracle"]["checkpoint"].as_str().unwrap());
+    let results = evaluate(&model, &tasks.join(","), data.path(), options);
     let lines = std::fs::read_to_string(run.join("requests.jsonl")).unwrap();
     let recorded: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (windows, choices): (Vec<&Value>, Vec<&Value>) =
@@ -63,6 +96,10 @@ fn check(oracle: &Path, checkpoint: &str, run: &str, tolerance: f64) -> Vec<Chec
     assert_eq!(ours.len(), choices.len() + windows.len(), "every request is compared");
     for (sample, recorded) in ours.iter().zip(choices.into_iter().chain(windows)) {
         check_request(sample, recorded, tolerance);
+    }
+    let ours = results.models[0].to_json();
+    for task in tasks {
+        assert_eq!(ours["n-shot"][task], meta["n-shot"][format!("mini_{task}")], "{task}");
     }
     metrics(&results, &run)
 }
@@ -117,7 +154,7 @@ impl Checked {
 fn the_full_precision_twin_agrees() {
     let Some(oracle) = oracle() else { return };
     // Single f32 log-likelihoods differ between implementations by up to 3e-4 (f32 against f64).
-    for task in check(&oracle, "tiny-llama-f16", "tiny-llama-f16.float32", 1e-3) {
+    for task in check(&oracle, "tiny-llama-f16.float32", &[], 1e-3) {
         task.equal();
         // Perplexities are exponentials: the same error in bits, times the number of bits.
         for key in ["bits_per_byte,none", "byte_perplexity,none", "word_perplexity,none", "perplexity,none"] {
@@ -128,12 +165,60 @@ fn the_full_precision_twin_agrees() {
     }
 }
 
+/// Examples before questions, no BOS, a short context: metrics and requests as above.
+#[test]
+fn other_settings_agree() {
+    let Some(oracle) = oracle() else { return };
+    for (run, options) in [
+        ("tiny-llama-f16.float32.2shot", ["--num-fewshot", "2"]),
+        ("llama-gqa-f16.float32.2shot", ["--num-fewshot", "2"]),
+        ("tiny-llama-f16.float32.nobos", ["--add-bos", "false"]),
+        ("llama-gqa-f16.float32.nobos", ["--add-bos", "false"]),
+        ("llama-gqa-f16.float32.max64", ["--max-length", "64"]),
+        ("tiny-llama-f16.float32.paper", ["--preset", "paper"]),
+    ] {
+        for task in check(&oracle, run, &options, 1e-3) {
+            task.equal();
+            for key in
+                ["bits_per_byte,none", "byte_perplexity,none", "word_perplexity,none", "perplexity,none"]
+            {
+                task.close(key, 1e-4);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_ternary_twin_agrees_by_preset_paper() {
+    let Some(oracle) = oracle() else { return };
+    for task in check(&oracle, "tiny-b158-f16.f64.paper", &["--preset", "paper"], 2.2) {
+        // A code flip may turn one near tie.
+        task.within(1.0);
+    }
+}
+
+/// The packed windows of preset `paper`, whose recording is that of `perplexity --protocol paper`: windows of 128.
+#[test]
+fn preset_paper_packs_whole_texts() {
+    let Some(oracle) = oracle() else { return };
+    let recorded = json(&oracle.join("golden/ppl_protocols.json"));
+    let model = oracle.join("ckpt/tiny-llama-f16");
+    let options = ["--preset", "paper", "--max-length", "128"];
+    let results = evaluate(&model, "wikitext", &oracle.join("data"), &options);
+    let metrics = results.models[0].metrics_json();
+    let (ours, theirs) = (&metrics["wikitext"], &recorded["tiny-llama-f16"]["D_bitnet_paper"]);
+    assert_eq!(ours["sample_len"], theirs["windows"]);
+    let (a, b) = (ours["token_perplexity,none"].as_f64().unwrap(), theirs["ppl"].as_f64().unwrap());
+    // f32 against f64.
+    assert!((a / b - 1.0).abs() <= 1e-4, "{a} {b}");
+}
+
 #[test]
 fn the_ternary_twin_agrees() {
     let Some(oracle) = oracle() else { return };
     // The recorded run is in f64. A code flip moves the log-likelihood of a 250-token window by up to
     // 2.2 nats.
-    for task in check(&oracle, "tiny-b158-f16", "tiny-b158-f16.f64", 2.2) {
+    for task in check(&oracle, "tiny-b158-f16.f64", &[], 2.2) {
         task.equal();
         task.close("bits_per_byte,none", 1e-4);
         // A code flip in one of 24 prompts moves the mean log-likelihood by its share.
@@ -149,7 +234,7 @@ fn the_model_ternarized_afterwards_agrees() {
     let file = folder.path().join("ptq.gguf");
     let source = oracle.join("ckpt/tiny-llama-f16");
     b158().arg("convert").arg(&source).arg("-o").arg(&file).args(["--to", "tq1_0"]).assert().success();
-    let results = evaluate(&oracle, &file);
+    let results = evaluate(&file, TASKS, &oracle.join("data"), &[]);
     for task in metrics(&results, &oracle.join("results/tiny-llama-f16.ptq-w158a8.f64")) {
         // The recorded run is in f64; a code flip may turn one near tie among the items.
         task.within(1.0);

@@ -407,14 +407,14 @@ mod tests {
         let check = check(&suite(), &Baseline::of(&suite(), None), None);
         assert!(check.passed && check.notes.is_empty());
         assert_eq!(check.tasks.len(), 6);
-        assert!(check.tasks.iter().all(|task| task.state == State::Equal));
+        assert!(check.tasks.iter().all(|task| task.state == Equal));
     }
 
     #[test]
     fn the_first_document_that_differs_is_named() {
         let check = check(&changed(), &Baseline::of(&suite(), None), None);
         assert!(!check.passed);
-        let differ: Vec<_> = check.tasks.iter().filter(|task| task.state == State::Differs).collect();
+        let differ: Vec<_> = check.tasks.iter().filter(|task| task.state == Differs).collect();
         assert_eq!(differ.len(), 2);
         let first = differ[0].first.as_ref().unwrap();
         assert_eq!((first.document, first.request), (2, None));
@@ -466,7 +466,7 @@ mod tests {
         let mut results = suite();
         results.models[0].tasks[0].documents.pop();
         let found = check(&results, &Baseline::of(&suite(), Some(bounds(2.0, 0.9))), None);
-        assert_eq!((found.tasks[0].state, found.passed), (State::Differs, false));
+        assert_eq!((found.tasks[0].state, found.passed), (Differs, false));
         assert_eq!(found.tasks[0].reasons, ["2 documents instead of 3"]);
         assert_eq!(found.tasks[0].first.as_ref().unwrap().now, None);
         let mut more = suite();

@@ -189,7 +189,10 @@ pub fn compare(
         for (index, metric) in b.task.metrics().enumerate() {
             match metric {
                 Metric::BitsPerByte => {}
-                Metric::Perplexity | Metric::WordPerplexity | Metric::BytePerplexity => {
+                Metric::Perplexity
+                | Metric::WordPerplexity
+                | Metric::BytePerplexity
+                | Metric::TokenPerplexity => {
                     metrics.push(perplexity(b, c, index, metric, options));
                 }
                 _ => metrics.push(accuracy(b, c, index, metric, options)),
@@ -278,6 +281,7 @@ fn perplexity(
         .map(|(x, y)| {
             let units = match x.outcome {
                 Outcome::Rolling { words, .. } if metric == Metric::WordPerplexity => words,
+                Outcome::Rolling { .. } if metric == Metric::TokenPerplexity => x.tokens(),
                 Outcome::Rolling { bytes, .. } => bytes,
                 Outcome::Continuation => 1,
                 Outcome::Choice { .. } => 0,

@@ -57,6 +57,11 @@ pub enum Error {
         "the tokenizer has neither a BOS nor an EOS token to put before an empty context\nhint: name one in tokenizer_config.json"
     )]
     NoPrefixToken,
+    /// The model has no EOS token to put after a text.
+    #[error(
+        "the tokenizer has no EOS token to put after each text\nhint: name one in config.json (eos_token_id)"
+    )]
+    NoEndToken,
     /// The tokenizer or the model failed.
     #[error("the model failed: {0}")]
     Model(Box<dyn std::error::Error + Send + Sync>),

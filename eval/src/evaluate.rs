@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::log::{Key, Log, Record, Records, fingerprint};
 use crate::order::batches;
 use crate::prepare::{Prepared, prepare};
-use crate::request::{Encoder, Failure};
+use crate::request::Encoder;
 use crate::results::{Document, ModelResults, Sample, Settings, TaskResults};
 use crate::shard::Shard;
 use crate::task::Task;
@@ -33,6 +33,21 @@ pub enum Preset {
     /// lm-evaluation-harness 0.4.13.
     #[default]
     LmEval,
+    /// The pipeline of b1.58's authors: see [`crate::request`].
+    Paper,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 2] = [Self::LmEval, Self::Paper];
+
+    /// Its name in suites and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LmEval => "lm-eval",
+            Self::Paper => "paper",
+        }
+    }
 }
 
 /// How to evaluate.
@@ -47,6 +62,8 @@ pub struct EvalOptions {
     pub preset: Preset,
     /// At most this many documents of each task, from the first one on.
     pub limit: Option<usize>,
+    /// Examples before each question; the tasks' own number if not given.
+    pub num_fewshot: Option<usize>,
     /// Whether the tokenizer adds its special tokens (usually BOS); its own configuration decides if not given.
     pub add_bos: Option<bool>,
     /// Longest input in tokens; the model's own if not given, and never more.
@@ -98,10 +115,11 @@ pub fn evaluate(
     let max_length = options.max_length.map_or(model.max_length(), |n| n.min(model.max_length()));
     let settings =
         Settings { preset: options.preset, limit: options.limit, add_bos: options.add_bos, max_length };
-    let encoder = Encoder::new(model, options.add_bos.unwrap_or(true), max_length)?;
+    let encoder = Encoder::new(model, options.preset, options.add_bos.unwrap_or(true), max_length)?;
     let cache = options.cache.as_deref().map(Cache::open).transpose()?;
+    let tasks: Vec<Task> = tasks.iter().map(|task| task.under(options.preset, options.num_fewshot)).collect();
     let mut plans = Vec::with_capacity(tasks.len());
-    for task in tasks {
+    for task in &tasks {
         plans.push(Plan::new(task, data, &encoder, &settings, options, cache.as_ref())?);
     }
     progress.begin(plans.iter().map(Plan::tokens).sum());
@@ -148,24 +166,28 @@ impl<'t> Plan<'t> {
         options: &EvalOptions,
         cache: Option<&Cache>,
     ) -> Result<Self, Error> {
-        let Dataset { mut rows, origin } = data.load(&task.dataset, &task.split)?;
-        let original = rows.len();
-        let data_sha256 = digest_of(&rows);
-        rows.truncate(options.limit.unwrap_or(original));
-        let wanted = match options.shard {
-            Some(shard) => shard.documents(&rows),
-            None => (0..rows.len()).collect(),
+        let split = task.split();
+        let mut dataset = data.load(task.stem(split), split)?;
+        let data_sha256 = digest_of(&dataset.rows);
+        let mut original = dataset.rows.len();
+        dataset.rows.truncate(options.limit.unwrap_or(original));
+        let prepared = prepare(task, &dataset, data, encoder)?;
+        let Dataset { rows, origin } = dataset;
+        let lengths: Vec<usize> = if prepared.len() == rows.len() {
+            rows.iter().map(|row| row.to_string().len()).collect()
+        } else {
+            // Windows of packed texts count as documents.
+            original = prepared.len();
+            let tokens = |r: &crate::request::Request| r.ctx_ids.len() + r.cont_ids.len();
+            prepared.iter().map(|document| document.requests.iter().map(tokens).sum()).collect()
         };
-        let prepared: Vec<_> = wanted.par_iter().map(|id| prepare(task, &rows[*id], encoder)).collect();
-        let mut documents = Vec::with_capacity(prepared.len());
-        for (id, prepared) in wanted.into_iter().zip(prepared) {
-            let prepared = prepared.map_err(|failure| match failure {
-                Failure::Refused(refusal) => refused(task, &origin, id, refusal),
-                Failure::Failed(error) => error,
-            })?;
+        let wanted = options.shard.map(|shard| shard.documents(&lengths));
+        let is_wanted = |id: &usize| wanted.as_ref().is_none_or(|ids| ids.binary_search(id).is_ok());
+        let documents = (0..).zip(prepared).filter(|(id, _)| is_wanted(id)).map(|(id, prepared)| {
             let ids = fingerprint(&prepared.requests, settings.max_length);
-            documents.push(Planned { id, prepared, ids });
-        }
+            Planned { id, prepared, ids }
+        });
+        let documents: Vec<Planned> = documents.collect();
         let key = Key {
             b158: env!("CARGO_PKG_VERSION").into(),
             model_sha256: options.model_sha256.clone(),
@@ -402,6 +424,11 @@ mod tests {
         task arc_easy, document 1 of DATA/arc_easy.jsonl: the continuation has 71 tokens, the model reads at most 64
         hint: raise the context length or leave the document out
         ");
+        let twice = GOOD.replace("\"question\"", "\"id\": \"q7\", \"question\"");
+        insta::assert_snapshot!(run("arc_easy", &format!("{twice}\n{GOOD}\n{twice}"), false).unwrap_err(), @r#"
+        task arc_easy, document 2 of DATA/arc_easy.jsonl: its id "q7" is also that of document 0
+        hint: remove one of them, or correct its id
+        "#);
         insta::assert_snapshot!(arc("}", ""), @r"
         DATA/arc_easy.jsonl, line 2: EOF while parsing an object at column 87
         hint: a .jsonl file holds one JSON object per line

@@ -37,7 +37,7 @@ pub fn write(dir: &Path, results: &SuiteResults, data: &DataSource, date: &str) 
         let failed = |source| OutputError { file: folder.clone(), source };
         std::fs::create_dir_all(&folder).map_err(failed)?;
         for task in &model.tasks {
-            let rows = data.load(&task.task.dataset, &task.task.split)?.rows;
+            let rows = data.load(task.task.stem(task.task.split()), task.task.split())?.rows;
             let mut lines = String::new();
             for document in &task.documents {
                 let row = rows.get(document.id).unwrap_or(&Value::Null);

@@ -9,6 +9,7 @@
 //!   word_perplexity  exp(-sum ll / sum words)          over the whole corpus
 //!   byte_perplexity  exp(-sum ll / sum bytes)          over the whole corpus
 //!   bits_per_byte    -sum ll / sum bytes / ln 2        over the whole corpus
+//!   token_perplexity exp(-sum ll / sum tokens scored)  over the whole corpus; not of lm-eval: of preset `paper`
 //!   standard error of a mean: sample standard deviation (n - 1) / sqrt(n); none for corpus metrics or n = 1
 //!   standard error of a perplexity: see [`crate::lm_eval_bootstrap`]; none for n = 1
 //! ```
@@ -38,6 +39,8 @@ pub enum Metric {
     BytePerplexity,
     /// Bits per UTF-8 byte.
     BitsPerByte,
+    /// Perplexity per token that is scored: no tokenizer's can be compared with another's.
+    TokenPerplexity,
 }
 
 /// A metric of a task.
@@ -53,7 +56,7 @@ pub struct MetricValue {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Acc,
         Self::AccNorm,
         Self::AccBytes,
@@ -61,6 +64,7 @@ impl Metric {
         Self::WordPerplexity,
         Self::BytePerplexity,
         Self::BitsPerByte,
+        Self::TokenPerplexity,
     ];
 
     /// Its name in task files and results.
@@ -73,6 +77,7 @@ impl Metric {
             Self::WordPerplexity => "word_perplexity",
             Self::BytePerplexity => "byte_perplexity",
             Self::BitsPerByte => "bits_per_byte",
+            Self::TokenPerplexity => "token_perplexity",
         }
     }
 
@@ -85,9 +90,19 @@ impl Metric {
                 task.output_type == OutputType::MultipleChoice && task.doc_to_suffix.is_none()
             }
             Self::Perplexity => task.output_type == OutputType::Loglikelihood,
-            Self::WordPerplexity | Self::BytePerplexity | Self::BitsPerByte => {
+            Self::WordPerplexity | Self::BytePerplexity | Self::BitsPerByte | Self::TokenPerplexity => {
                 task.output_type == OutputType::LoglikelihoodRolling
             }
+        }
+    }
+
+    /// How task files of lm-eval call the way from documents to one number.
+    pub fn aggregation(self) -> &'static str {
+        match self {
+            Self::Acc | Self::AccNorm | Self::AccBytes => "mean",
+            Self::Perplexity => "perplexity",
+            Self::WordPerplexity | Self::BytePerplexity | Self::TokenPerplexity => "weighted_perplexity",
+            Self::BitsPerByte => "bits_per_byte",
         }
     }
 
@@ -122,6 +137,7 @@ impl Metric {
         let per = |count: u64| corpus.loglikelihood / count as f64;
         match self {
             Self::WordPerplexity => libm::exp(-per(corpus.words)),
+            Self::TokenPerplexity => libm::exp(-per(corpus.tokens)),
             Self::BitsPerByte => -per(corpus.bytes) / std::f64::consts::LN_2,
             _ => libm::exp(-per(corpus.bytes)),
         }
@@ -140,6 +156,7 @@ pub(crate) struct Corpus {
     pub loglikelihood: f64,
     pub words: u64,
     pub bytes: u64,
+    pub tokens: u64,
 }
 
 /// Share of true values and its standard error.
@@ -197,11 +214,14 @@ mod tests {
     #[test]
     fn corpus_metrics_by_hand() {
         let ln2 = std::f64::consts::LN_2;
-        let corpus = Corpus { loglikelihood: -6.0 * ln2, words: 2, bytes: 6 };
+        let corpus = Corpus { loglikelihood: -6.0 * ln2, words: 2, bytes: 6, tokens: 3 };
         // Rounding of exp and of the products: a few units in the last place.
-        for (metric, value) in
-            [(Metric::WordPerplexity, 8.0), (Metric::BytePerplexity, 2.0), (Metric::BitsPerByte, 1.0)]
-        {
+        for (metric, value) in [
+            (Metric::WordPerplexity, 8.0),
+            (Metric::BytePerplexity, 2.0),
+            (Metric::BitsPerByte, 1.0),
+            (Metric::TokenPerplexity, 4.0),
+        ] {
             assert!((metric.of_corpus(corpus) - value).abs() < 1e-14, "{metric:?}");
         }
     }

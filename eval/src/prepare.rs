@@ -1,14 +1,25 @@
-//! From a document to its requests: the task's templates, choices and label.
+//! From documents to requests: the task's templates, choices and labels.
+//!
+//! ```text
+//!   document ──► examples, question ──► one request per choice (or window)
+//!   preset `paper`, whole texts:  documents ──► lines, tokens ──► windows that are full ──► one request per window
+//! ```
 
+use std::collections::HashMap;
+
+use b158_datasets::{DataSource, Dataset};
 use minijinja::Value;
 use minijinja::value::ValueKind;
+use rayon::prelude::*;
 
+use crate::evaluate::Preset;
+use crate::few_shot::Examples;
 use crate::metrics::Metric;
-use crate::request::{Encoder, Failure, Request};
+use crate::request::{Encoder, Failure, Refusal, Request};
 use crate::results::{Outcome, Sample};
-use crate::task::{Choices, OutputType, Process, Target, Task};
+use crate::task::{Choices, OutputType, Packing, Process, Target, Task};
 use crate::template::{self, Row, Templates};
-use crate::{detokenize, python};
+use crate::{Error, detokenize, python};
 
 /// A document's requests and what is needed to judge their log-likelihoods.
 pub(crate) struct Prepared {
@@ -38,24 +49,102 @@ impl Question {
     }
 }
 
-/// Applies a task's templates to a document.
-pub(crate) fn prepare(task: &Task, row: &serde_json::Value, encoder: &Encoder) -> Result<Prepared, Failure> {
+/// The documents of a task, the first ones of their split, as requests.
+///
+/// # Errors
+/// The first one in the order of the documents.
+pub(crate) fn prepare(
+    task: &Task,
+    documents: &Dataset,
+    data: &DataSource,
+    encoder: &Encoder,
+) -> Result<Vec<Prepared>, Error> {
+    let Dataset { rows, origin } = documents;
+    let refused = |document: usize, failure: Failure| match failure {
+        Failure::Refused((message, hint)) => {
+            Error::Document { task: task.task.clone(), document, origin: origin.clone(), message, hint }
+        }
+        Failure::Failed(error) => error,
+    };
+    if let Some((document, refusal)) = duplicate(rows) {
+        return Err(refused(document, Failure::Refused(refusal)));
+    }
+    if encoder.preset() == Preset::Paper && task.output_type == OutputType::LoglikelihoodRolling {
+        return prepare_packed(task, rows, encoder).map_err(|(document, failure)| refused(document, failure));
+    }
+    let examples = Examples::draw(task, rows, origin, data)?;
+    let prepared: Vec<_> = rows
+        .par_iter()
+        .enumerate()
+        .map(|(id, row)| prepare_document(task, row, &examples.before(id), encoder))
+        .collect();
+    let in_order = prepared.into_iter().enumerate();
+    in_order.map(|(id, document)| document.map_err(|failure| refused(id, failure))).collect()
+}
+
+/// The first document whose `id` an earlier one has: it would count twice.
+fn duplicate(rows: &[serde_json::Value]) -> Option<(usize, Refusal)> {
+    let mut seen = HashMap::new();
+    rows.iter().enumerate().find_map(|(document, row)| {
+        let id = row.get("id").filter(|id| id.is_string() || id.is_number())?.to_string();
+        let first = seen.insert(id.clone(), document)?;
+        let message = format!("its id {id} is also that of document {first}");
+        Some((document, (message, "remove one of them, or correct its id".to_owned())))
+    })
+}
+
+/// Applies a task's templates to a document, with examples before its question.
+fn prepare_document(
+    task: &Task,
+    row: &serde_json::Value,
+    examples: &str,
+    encoder: &Encoder,
+) -> Result<Prepared, Failure> {
     let templates = Templates::new();
     let row = Row::new(row);
+    let before = || Ok::<_, Failure>(templates.free_text("description", &task.description, &row)? + examples);
     match task.output_type {
-        OutputType::MultipleChoice => prepare_choice(task, &templates, &row, encoder),
-        OutputType::Loglikelihood => prepare_continuation(task, &templates, &row, encoder),
+        OutputType::MultipleChoice => prepare_choice(task, &templates, &row, &before()?, encoder),
+        OutputType::Loglikelihood => prepare_continuation(task, &templates, &row, &before()?, encoder),
         OutputType::LoglikelihoodRolling => prepare_rolling(task, &templates, &row, encoder),
     }
+}
+
+/// A question with its answer, as an example before others.
+pub(crate) fn example(task: &Task, row: &serde_json::Value) -> Result<String, Failure> {
+    let templates = Templates::new();
+    let row = Row::new(row);
+    let context = templates.text("doc_to_text", &task.doc_to_text, &row)?;
+    let delimiter = &task.target_delimiter;
+    let turn = if task.output_type == OutputType::MultipleChoice {
+        let choices = choices(task, &templates, &row)?;
+        let answer = &choices[gold(task, &templates, &row, &choices)?];
+        match &task.doc_to_suffix {
+            Some(source) => {
+                let suffix = templates.text("doc_to_suffix", source, &row)?;
+                format!("{context}{answer}{delimiter}{suffix}")
+            }
+            None => format!("{context}{delimiter}{answer}"),
+        }
+    } else {
+        let answer = target_text(task, &templates, &row)?;
+        if answer.is_empty() {
+            // An example without an answer is its question alone.
+            return Ok(context);
+        }
+        format!("{context}{delimiter}{answer}")
+    };
+    Ok(turn + &task.fewshot_delimiter)
 }
 
 fn prepare_choice(
     task: &Task,
     templates: &Templates,
     row: &Row,
+    before: &str,
     encoder: &Encoder,
 ) -> Result<Prepared, Failure> {
-    let context = templates.text("doc_to_text", &task.doc_to_text, row)?;
+    let context = before.to_owned() + &templates.text("doc_to_text", &task.doc_to_text, row)?;
     let choices = choices(task, templates, row)?;
     let gold = gold(task, templates, row, &choices)?;
     let delimiter = &task.target_delimiter;
@@ -75,12 +164,41 @@ fn prepare_continuation(
     task: &Task,
     templates: &Templates,
     row: &Row,
+    before: &str,
     encoder: &Encoder,
 ) -> Result<Prepared, Failure> {
-    let context = templates.text("doc_to_text", &task.doc_to_text, row)?;
+    let context = before.to_owned() + &templates.text("doc_to_text", &task.doc_to_text, row)?;
     let continuation = target_text(task, templates, row)?;
     let requests = vec![encoder.pair(&context, &continuation)?];
     Ok(Prepared { requests, question: Question::Continuation })
+}
+
+/// The windows that the documents' texts fill, each of which counts as a document. An error comes with the index of
+/// its document.
+fn prepare_packed(
+    task: &Task,
+    rows: &[serde_json::Value],
+    encoder: &Encoder,
+) -> Result<Vec<Prepared>, (usize, Failure)> {
+    let templates = Templates::new();
+    let mut texts = Vec::with_capacity(rows.len());
+    for (id, row) in rows.iter().enumerate() {
+        texts.push(target_text(task, &templates, &Row::new(row)).map_err(|failure| (id, failure))?);
+    }
+    let joined;
+    let pieces: Vec<&str> = match task.packing {
+        Packing::Documents => texts.iter().map(String::as_str).collect(),
+        Packing::Lines => {
+            joined = texts.concat();
+            joined.split('\n').collect()
+        }
+    };
+    let packed = encoder.packed(&pieces).map_err(|error| (0, error.into()))?;
+    let prepared = |window| {
+        // Words and bytes are those of whole texts.
+        Prepared { requests: vec![window], question: Question::Rolling { words: 0, bytes: 0 } }
+    };
+    Ok(packed.windows.into_iter().map(prepared).collect())
 }
 
 /// The text that a task scores in place of choices.

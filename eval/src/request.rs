@@ -13,7 +13,20 @@
 //! ```
 //!
 //! Token ids in results are those before the cut.
+//!
+//! Preset `paper` is the pipeline of b1.58's authors (microsoft/BitBLAS, `integration/BitNet/eval_utils.py`, after
+//! lm-eval 0.3.0):
+//!
+//! ```text
+//!   pair:     both texts stripped of blanks; ctx = encode(context) with BOS, cont = encode(continuation) by itself:
+//!             a byte-level tokenizer gives other ids for "blue" than for " blue", and accuracy collapses
+//!   packed:   [B line1 E line2 E] [B line3 E ...]   windows of at most max_length tokens; all but B are scored
+//!             (E: EOS; empty lines and lines longer than a window are left out)
+//! ```
 
+use rayon::prelude::*;
+
+use crate::evaluate::Preset;
 use crate::{Error, LanguageModel, python};
 
 /// One text or window to score.
@@ -38,6 +51,18 @@ impl Request {
         let total = self.ctx_ids.len() + self.cont_ids.len();
         &self.ctx_ids[total.saturating_sub(max_length + 1)..]
     }
+
+    /// Whether the context is longer than what the model reads of it.
+    pub fn is_truncated(&self, max_length: usize) -> bool {
+        self.ctx_ids.len() + self.cont_ids.len() > max_length + 1
+    }
+}
+
+/// Texts as windows.
+pub(crate) struct Packed {
+    pub windows: Vec<Request>,
+    /// Texts that are longer than a window.
+    pub left_out: usize,
 }
 
 /// Why a text gave no request: message and hint.
@@ -62,6 +87,7 @@ type Pair = (Vec<u32>, Vec<u32>);
 /// Turns texts into token ids for one model.
 pub(crate) struct Encoder<'m> {
     model: &'m dyn LanguageModel,
+    preset: Preset,
     add_special: bool,
     max_length: usize,
     prefix: u32,
@@ -71,11 +97,17 @@ impl<'m> Encoder<'m> {
     /// `add_special`: whether the tokenizer adds its special tokens (usually BOS) to texts.
     pub(crate) fn new(
         model: &'m dyn LanguageModel,
+        preset: Preset,
         add_special: bool,
         max_length: usize,
     ) -> Result<Self, Error> {
         let prefix = model.bos().or_else(|| model.eos()).ok_or(Error::NoPrefixToken)?;
-        Ok(Self { model, add_special, max_length, prefix })
+        Ok(Self { model, preset, add_special, max_length, prefix })
+    }
+
+    /// The rules that it encodes by.
+    pub(crate) fn preset(&self) -> Preset {
+        self.preset
     }
 
     /// A text that starts with BOS already gets no other special tokens.
@@ -86,14 +118,16 @@ impl<'m> Encoder<'m> {
 
     /// Token ids of a prompt and its continuation.
     pub(crate) fn pair(&self, context: &str, continuation: &str) -> Result<Request, Failure> {
-        let (ctx_ids, cont_ids) = if context.is_empty() {
-            self.after_prefix(continuation)?
-        } else {
-            let kept = python::rstrip(context);
-            let mut whole = self.encode(&format!("{context}{continuation}"))?;
-            let ctx = self.encode(kept)?;
-            let cont = whole.split_off(ctx.len().min(whole.len()));
-            (ctx, cont)
+        let (ctx_ids, cont_ids) = match self.preset {
+            Preset::LmEval if context.is_empty() => self.after_prefix(continuation)?,
+            Preset::LmEval => {
+                let kept = python::rstrip(context);
+                let mut whole = self.encode(&format!("{context}{continuation}"))?;
+                let ctx = self.encode(kept)?;
+                let cont = whole.split_off(ctx.len().min(whole.len()));
+                (ctx, cont)
+            }
+            Preset::Paper => self.stripped(context, continuation)?,
         };
         let refuse = |message: String, hint: &str| Err(Failure::Refused((message, hint.to_owned())));
         if ctx_ids.is_empty() {
@@ -121,6 +155,17 @@ impl<'m> Encoder<'m> {
             ctx_ids,
             cont_ids,
         })
+    }
+
+    /// The two texts by themselves, without blanks around them.
+    fn stripped(&self, context: &str, continuation: &str) -> Result<Pair, Error> {
+        let context = python::strip(context);
+        let ctx = if context.is_empty() {
+            vec![self.model.eos().unwrap_or(self.prefix)]
+        } else {
+            self.model.encode(context, self.add_special)?
+        };
+        Ok((ctx, self.model.encode(python::strip(continuation), false)?))
     }
 
     /// An empty prompt: the prefix token stands in for it, unless the continuation starts with that token.
@@ -157,6 +202,45 @@ impl<'m> Encoder<'m> {
         }
         Ok(windows)
     }
+
+    /// The windows that texts fill, one after the other; a text is never cut. Empty ones do not count.
+    pub(crate) fn packed(&self, texts: &[&str]) -> Result<Packed, Error> {
+        let eos = self.model.eos().ok_or(Error::NoEndToken)?;
+        let encode = |text: &&str| {
+            let mut ids = self.model.encode(text, false)?;
+            ids.push(eos);
+            Ok(ids)
+        };
+        let encoded: Vec<Result<Vec<u32>, Error>> =
+            texts.par_iter().filter(|text| !text.is_empty()).map(encode).collect();
+        let window = |ids: Vec<u32>| Request {
+            context: None,
+            continuation: None,
+            ctx_ids: vec![self.prefix],
+            cont_ids: ids,
+        };
+        let mut packed = Packed { windows: Vec::new(), left_out: 0 };
+        let mut filling = Vec::new();
+        for ids in encoded {
+            let ids = ids?;
+            if ids.len() > self.max_length {
+                packed.left_out += 1;
+                continue;
+            }
+            if 1 + filling.len() + ids.len() > self.max_length {
+                packed.windows.push(window(std::mem::take(&mut filling)));
+            }
+            filling.extend(ids);
+        }
+        // A text as long as a window makes one that is longer by its prefix; the pipeline drops such a one at the end.
+        if filling.len() < self.max_length {
+            packed.windows.push(window(filling));
+        } else {
+            packed.left_out += 1;
+        }
+        packed.windows.retain(|window| !window.cont_ids.is_empty());
+        Ok(packed)
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +267,30 @@ mod tests {
             self.bos.map(|_| "<s>")
         }
         fn eos(&self) -> Option<u32> {
+            Some(257)
+        }
+        fn max_length(&self) -> usize {
+            4
+        }
+        fn score(&self, _: &[u32], _: &[u32]) -> Result<Score, Error> {
+            unreachable!("only ids are tested here")
+        }
+    }
+
+    /// A tokenizer without special tokens.
+    struct Bare;
+
+    impl LanguageModel for Bare {
+        fn encode(&self, _: &str, _: bool) -> Result<Vec<u32>, Error> {
+            Ok(vec![])
+        }
+        fn bos(&self) -> Option<u32> {
+            None
+        }
+        fn bos_text(&self) -> Option<&str> {
+            None
+        }
+        fn eos(&self) -> Option<u32> {
             None
         }
         fn max_length(&self) -> usize {
@@ -195,7 +303,7 @@ mod tests {
 
     fn pair(add_special: bool, context: &str, continuation: &str) -> Result<Pair, String> {
         let model = Bytes { bos: Some(256) };
-        match Encoder::new(&model, add_special, 4).unwrap().pair(context, continuation) {
+        match Encoder::new(&model, Preset::LmEval, add_special, 4).unwrap().pair(context, continuation) {
             Ok(request) => Ok((request.ctx_ids, request.cont_ids)),
             Err(Failure::Refused((message, _))) => Err(message),
             Err(Failure::Failed(error)) => panic!("{error}"),
@@ -221,8 +329,46 @@ mod tests {
     }
 
     #[test]
+    fn preset_paper_strips_and_encodes_apart() {
+        let model = Bytes { bos: Some(256) };
+        let encoder = Encoder::new(&model, Preset::Paper, true, 4).unwrap();
+        let ids = |context, continuation| {
+            let request = encoder.pair(context, continuation).ok()?;
+            Some((request.ctx_ids, request.cont_ids))
+        };
+        assert_eq!(ids(" a ", " b"), Some((vec![256, 97], vec![98])));
+        assert_eq!(ids("  ", " b"), Some((vec![257], vec![98])), "EOS stands for an empty prompt");
+        assert_eq!(ids("a", " "), None, "nothing is left to score");
+    }
+
+    #[test]
+    fn texts_are_packed_into_windows() {
+        let model = Bytes { bos: Some(256) };
+        let encoder = Encoder::new(&model, Preset::Paper, true, 6).unwrap();
+        let packed = |texts: &[&str]| {
+            let packed = encoder.packed(texts).unwrap();
+            let windows = packed.windows.into_iter().map(|w| (w.ctx_ids, w.cont_ids)).collect::<Vec<_>>();
+            (windows, packed.left_out)
+        };
+        let (a, b, c, end) = (97, 98, 99, 257);
+        assert_eq!(
+            packed(&["a", "", "bb", "c"]),
+            (vec![(vec![256], vec![a, end, b, b, end]), (vec![256], vec![c, end])], 0)
+        );
+        assert_eq!(packed(&["aaaaaa", "b"]), (vec![(vec![256], vec![b, end])], 1), "longer than a window");
+        // With its EOS as long as a window: kept before others, dropped at the end, as in the original.
+        assert_eq!(
+            packed(&["aaaaa", "b"]),
+            (vec![(vec![256], vec![a, a, a, a, a, end]), (vec![256], vec![b, end])], 0)
+        );
+        assert_eq!(packed(&["b", "aaaaa"]), (vec![(vec![256], vec![b, end])], 1));
+        assert_eq!(packed(&[""]), (vec![], 0));
+    }
+
+    #[test]
     fn no_prefix_token_is_an_error() {
-        assert!(matches!(Encoder::new(&Bytes { bos: None }, true, 4), Err(Error::NoPrefixToken)));
+        let model = Bare;
+        assert!(matches!(Encoder::new(&model, Preset::LmEval, true, 4), Err(Error::NoPrefixToken)));
     }
 
     #[test]
@@ -236,13 +382,14 @@ mod tests {
         assert_eq!(request(3, 2).visible_context(4), [0, 1, 2]);
         assert_eq!(request(4, 2).visible_context(4), [1, 2, 3]);
         assert_eq!(request(4, 4).visible_context(4), [3]);
+        assert!(!request(3, 2).is_truncated(4) && request(4, 2).is_truncated(4));
     }
 
     #[test]
     fn windows_by_hand() {
         let model = Bytes { bos: Some(256) };
         let ids = |add_special| -> Vec<Pair> {
-            let encoder = Encoder::new(&model, add_special, 4).unwrap();
+            let encoder = Encoder::new(&model, Preset::LmEval, add_special, 4).unwrap();
             encoder.rolling("abcdef").unwrap().into_iter().map(|r| (r.ctx_ids, r.cont_ids)).collect()
         };
         assert_eq!(ids(true), [(vec![256], vec![256, 97, 98, 99]), (vec![98, 99], vec![100, 101, 102])]);
@@ -253,7 +400,7 @@ mod tests {
         #[test]
         fn every_token_is_scored_once_and_every_window_fits(text in "[a-z]{0,40}", max_length in 1_usize..9) {
             let model = Bytes { bos: Some(256) };
-            let windows = Encoder::new(&model, false, max_length).unwrap().rolling(&text).unwrap();
+            let windows = Encoder::new(&model, Preset::LmEval, false, max_length).unwrap().rolling(&text).unwrap();
             let scored: Vec<u32> = windows.iter().flat_map(|w| w.cont_ids.clone()).collect();
             prop_assert_eq!(scored, model.encode(&text, false).unwrap());
             for w in &windows {

@@ -6,7 +6,8 @@
 //!     "margins": {"perplexity_ratio": 1.02, "accuracy": 0.01},
 //!     "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
 //!     "models":  {MODEL: a document in lm-eval's schema: results, configs, versions, n-shot, higher_is_better,
-//!                 n-samples, config; and ours: model_sha256, data_sha256 of each task, digest},
+//!                 n-samples, config; and ours: truncated (prompts longer than the context, whose beginning was cut
+//!                 off), model_sha256, data_sha256 of each task, digest},
 //!     "digest":  {MODEL: 64 hexadecimal digits},
 //!     "suite_sha256": what was asked: SHA-256 over suite, margins, models, settings, tasks and data
 //!   }
@@ -82,6 +83,11 @@ impl Document {
     pub fn loglikelihood(&self) -> f64 {
         self.samples.iter().fold(0.0, |sum, sample| sum + sample.loglikelihood)
     }
+
+    /// Number of tokens scored.
+    pub fn tokens(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.request.cont_ids.len() as u64).sum()
+    }
 }
 
 /// A task's results.
@@ -127,6 +133,12 @@ impl TaskResults {
         Self { data_sha256, ..self }
     }
 
+    /// Number of prompts that are longer than a context of `max_length` tokens: the model did not see their beginning.
+    pub fn truncated(&self, max_length: usize) -> usize {
+        let samples = self.documents.iter().flat_map(|d| &d.samples);
+        samples.filter(|sample| sample.request.is_truncated(max_length)).count()
+    }
+
     /// The task's metrics, in the order of its file. They are computed once: documents are not to be changed after.
     pub fn metrics(&self) -> &[MetricValue] {
         self.metrics.0.get_or_init(|| self.compute_metrics())
@@ -160,6 +172,7 @@ impl TaskResults {
                 corpus.loglikelihood += document.loglikelihood();
                 corpus.words += words;
                 corpus.bytes += bytes;
+                corpus.tokens += document.tokens();
             }
         }
         corpus
@@ -258,11 +271,12 @@ impl ModelResults {
             "group_subtasks": {},
             "configs": self.by_task(|t| json!(t.task)),
             "versions": self.by_task(|t| json!(t.task.version)),
-            "n-shot": self.by_task(|_| json!(0)),
+            "n-shot": self.by_task(|t| json!(t.task.shots())),
             "higher_is_better": self.by_task(|t| {
                 t.task.metrics().map(|m| (m.name().to_owned(), json!(m.higher_is_better()))).collect()
             }),
             "n-samples": self.by_task(|t| json!({"original": t.original, "effective": t.documents.len()})),
+            "truncated": self.by_task(|t| json!(t.truncated(self.settings.max_length))),
             "config": config,
             "lm_eval_version": HARNESS,
             "model_sha256": self.model_sha256,

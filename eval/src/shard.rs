@@ -6,8 +6,8 @@
 //!   shard 2/2                     8 5   4
 //! ```
 //!
-//! A document's length is that of its row as JSON: the same for every model and machine, and known before anything is
-//! tokenized. (Graham 1969, Bounds on multiprocessing timing anomalies: no shard gets more than 4/3 of what the best
+//! A document's length is that of its row as JSON, the same for every model and machine; that of a window of packed texts
+//! is its tokens. (Graham 1969, Bounds on multiprocessing timing anomalies: no shard gets more than 4/3 of what the best
 //! dealing would give it.)
 //!
 //! A shard's folder has `shard.json` in place of `results.json`, so that nobody takes a part for the whole;
@@ -17,7 +17,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Name of the file that stands for `results.json` in a shard's folder.
 pub const SHARD_FILE: &str = "shard.json";
@@ -43,10 +42,9 @@ impl Shard {
         self.count
     }
 
-    /// Indices of the documents that this shard evaluates, ascending.
-    pub fn documents(self, rows: &[Value]) -> Vec<usize> {
-        let lengths = rows.iter().map(|row| row.to_string().len() as u64);
-        let mut longest: Vec<(u64, usize)> = lengths.zip(0..).collect();
+    /// Indices of the documents that this shard evaluates, ascending, of all documents' lengths.
+    pub fn documents(self, lengths: &[usize]) -> Vec<usize> {
+        let mut longest: Vec<(u64, usize)> = lengths.iter().map(|length| *length as u64).zip(0..).collect();
         longest.sort_by_key(|(length, id)| (std::cmp::Reverse(*length), *id));
         let mut loads = vec![0_u64; self.count];
         let mut mine = Vec::new();
@@ -117,15 +115,14 @@ mod tests {
             lengths in prop::collection::vec(0_usize..200, 0..60),
             count in 1_usize..8,
         ) {
-            let rows: Vec<Value> = lengths.iter().map(|n| Value::from("x".repeat(*n))).collect();
-            let shards = (1..=count).map(|index| Shard { index, count }.documents(&rows));
+            let shards = (1..=count).map(|index| Shard { index, count }.documents(&lengths));
             let shards: Vec<Vec<usize>> = shards.collect();
             let mut all = shards.concat();
             all.sort_unstable();
-            prop_assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
-            let load = |shard: &Vec<usize>| shard.iter().map(|id| lengths[*id] + 2).sum::<usize>();
+            prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
+            let load = |shard: &Vec<usize>| shard.iter().map(|id| lengths[*id]).sum::<usize>();
             let loads: Vec<usize> = shards.iter().map(load).collect();
-            let longest = lengths.iter().max().map_or(0, |n| n + 2);
+            let longest = lengths.iter().max().copied().unwrap_or(0);
             // Whoever ends with most had least before its last document.
             prop_assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= longest);
         }

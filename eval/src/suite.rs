@@ -14,6 +14,9 @@
 //! tasks: [arc_easy, wikitext]
 //! preset: lm-eval                 # optional
 //! limit: 100                      # optional: first documents of each task
+//! num_fewshot: 5                  # optional: examples before each question; the tasks' own number by default
+//! add_bos: true                   # optional: whether the tokenizer adds BOS; its own configuration by default
+//! max_length: 2048                # optional: longest input in tokens; the model's own by default
 //! margins: {perplexity_ratio: 1.02, accuracy: 0.01}    # optional; fixed before the evaluation
 //! ```
 //!
@@ -104,6 +107,15 @@ pub struct Suite {
     /// At most this many documents of each task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Examples before each question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_fewshot: Option<usize>,
+    /// Whether the tokenizer adds its special tokens (usually BOS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_bos: Option<bool>,
+    /// Longest input in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
     /// Non-inferiority margins.
     #[serde(default)]
     pub margins: Margins,
@@ -193,6 +205,9 @@ impl Suite {
         if self.limit == Some(0) {
             return Err(("limit is 0".into(), "remove it to evaluate every document"));
         }
+        if self.max_length == Some(0) {
+            return Err(("max_length is 0".into(), "remove it for the model's own"));
+        }
         self.margins.check()
     }
 }
@@ -268,7 +283,7 @@ margins: {perplexity_ratio: 1.05}
         };
         insta::assert_snapshot!(message("models:", "modles:"), @r"
         desk.yaml, line 2: unknown key `modles`
-        hint: did you mean 'models'? valid here: suite, models, tasks, preset, limit, margins
+        hint: did you mean 'models'? valid here: suite, models, tasks, preset, limit, num_fewshot, add_bos, max_length, margins
         ");
         insta::assert_snapshot!(message("    convert:", "    covnert:"), @r"
         desk.yaml, line 8: models[1]: unknown key `covnert`
@@ -284,7 +299,7 @@ margins: {perplexity_ratio: 1.05}
         ");
         insta::assert_snapshot!(message("preset: lm-eval", "preset: lm_eval"), @r"
         desk.yaml, line 10: preset: unknown variant `lm_eval`
-        hint: did you mean 'lm-eval'? valid here: lm-eval
+        hint: did you mean 'lm-eval'? valid here: lm-eval, paper
         ");
         insta::assert_snapshot!(message("limit: 100", "limit: -1"), @"desk.yaml, line 11: limit: invalid type: integer `-1`, expected usize");
         insta::assert_snapshot!(message("limit: 100", "limit: 0"), @r"

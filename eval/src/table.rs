@@ -46,7 +46,7 @@ pub fn results_table(results: &ModelResults) -> String {
                 first(task.task.task.clone()),
                 first(task.task.version.to_string()),
                 "none".into(),
-                "0".into(),
+                task.task.shots().to_string(),
                 m.metric.name().into(),
                 if m.metric.higher_is_better() { "↑" } else { "↓" }.into(),
                 format!("{:.4}", m.value),

@@ -72,6 +72,16 @@ impl Templates {
         self.text(field, source, row).map(Value::from)
     }
 
+    /// The column that `source` names, printed, or the rendered text, which may be a bare word.
+    pub(crate) fn free_text(&self, field: &str, source: &str, row: &Row) -> Result<String, Failure> {
+        match row.column(field, source) {
+            Ok(value) => Ok(value.to_string()),
+            Err(_) => {
+                self.env.render_str(source, row.value.clone()).map_err(|e| failure(field, source, &e, row))
+            }
+        }
+    }
+
     /// The column that `source` names, printed, or the rendered text.
     pub(crate) fn text(&self, field: &str, source: &str, row: &Row) -> Result<String, Failure> {
         if is_name(source) {

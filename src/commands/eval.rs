@@ -1,6 +1,6 @@
 //! `b158 eval`.
 
-use std::path::Path;
+use std::{num::NonZeroUsize, path::Path};
 
 use anyhow::Result;
 use b158_datasets::DataSource;
@@ -15,7 +15,7 @@ use crate::{
     cli::EvalArgs,
     commands::{
         create_folder,
-        suite::{Work, evaluate_all, prepare},
+        suite::{Work, evaluate_all, note_truncated, prepare},
     },
     printer::Printer,
 };
@@ -29,9 +29,16 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         Some(file) => (Suite::read(file)?, file.as_path()),
         None => (from_arguments(args), Path::new("")),
     };
-    let tasks = if args.tasks.is_empty() { suite.tasks } else { args.tasks.clone() };
-    let suite =
-        Suite { tasks, limit: args.documents.limit.or(suite.limit), ..suite }.checked("the command line")?;
+    let suite = Suite {
+        tasks: if args.tasks.is_empty() { suite.tasks } else { args.tasks.clone() },
+        preset: args.preset.unwrap_or(suite.preset),
+        limit: args.documents.limit.or(suite.limit),
+        num_fewshot: args.num_fewshot.or(suite.num_fewshot),
+        add_bos: args.add_bos.or(suite.add_bos),
+        max_length: args.max_length.map(NonZeroUsize::get).or(suite.max_length),
+        ..suite
+    };
+    let suite = suite.checked("the command line")?;
     let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     create_folder(&args.output)?;
     if args.documents.data.is_none() {
@@ -60,6 +67,7 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         lm_eval_files::write(&args.output, &results, &data, environment.started())?;
     }
     results.write(&args.output)?;
+    note_truncated(&results, printer);
     print(&results, printer)?;
     Ok(ExitStatus::Success)
 }
@@ -99,6 +107,9 @@ fn from_arguments(args: &EvalArgs) -> Suite {
         tasks: args.tasks.clone(),
         preset: Preset::default(),
         limit: None,
+        num_fewshot: None,
+        add_bos: None,
+        max_length: None,
         margins: Margins::default(),
     }
 }

@@ -11,6 +11,7 @@ pub mod eval;
 pub mod inspect;
 pub mod logits;
 pub mod merge;
+pub mod perplexity;
 pub mod reproduce;
 pub mod run;
 pub mod suite;

@@ -11,6 +11,7 @@ use b158_kernels::Isa;
 
 use crate::{
     commands::{convert::convert, create_folder, load},
+    printer::Printer,
     progress::SuiteBar,
 };
 
@@ -76,10 +77,12 @@ pub fn evaluate_all(
             model_sha256: b158_convert::model_sha256(&checkpoint)?,
             preset: suite.preset,
             limit: suite.limit,
+            num_fewshot: suite.num_fewshot,
+            add_bos: suite.add_bos,
+            max_length: suite.max_length,
             shard: work.shard,
             log: work.log.clone(),
             cache: work.cache.clone(),
-            ..EvalOptions::default()
         };
         let model = RunnerModel::new(&checkpoint, model)?;
         bar.model(&prepared.name);
@@ -87,4 +90,22 @@ pub fn evaluate_all(
     };
     let models = models.iter().map(evaluate_one).collect::<Result<_>>()?;
     Ok(SuiteResults { suite: suite.suite.clone(), margins: suite.margins, models })
+}
+
+/// Says which prompts no model saw from their beginning.
+pub fn note_truncated(results: &SuiteResults, printer: &Printer) {
+    for model in &results.models {
+        let context = model.settings.max_length;
+        for task in &model.tasks {
+            let truncated = task.truncated(context);
+            if truncated > 0 {
+                let requests: usize = task.documents.iter().map(|d| d.samples.len()).sum();
+                printer.note(&format!(
+                    "note: {}, {}: {truncated} of {requests} prompts are longer than the context of {context} tokens; \
+                     the model did not see their beginning",
+                    model.name, task.task.task
+                ));
+            }
+        }
+    }
 }
