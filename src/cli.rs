@@ -56,6 +56,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Check results against a baseline, for CI
     Check(CheckArgs),
+    /// Write results as a page, tables and data
+    Report(ReportArgs),
     /// Measure tokens per second, latency, memory and energy
     Bench(BenchArgs),
     /// Convert, evaluate, measure and compare twin models, and report
@@ -342,6 +344,55 @@ pub struct CheckArgs {
     /// The largest loss of accuracy that passes: 0.01 is one point [default: the baseline's bounds, if it has any]
     #[arg(long, value_name = "SHARE")]
     pub accuracy: Option<f64>,
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Results folders that `eval` or `reproduce` wrote
+    #[arg(required = true, value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Folder for the report
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// What to write, separated by commas: md (report.md, fits a CI job's summary), html (index.html, one file), csv and
+    /// parquet (a row for each model, task and metric), tex (booktabs), json, hub (for the Hugging Face Hub)
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "html,md",
+        value_name = "FORMATS",
+        hide_possible_values = true
+    )]
+    pub format: Vec<ReportForm>,
+    /// The model that the others are compared with [default: what the folder says]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Loss curves to show: curves.json of `train` (repeat for several)
+    #[arg(long, value_name = "FILE")]
+    pub curves: Vec<PathBuf>,
+    /// The tasks' data is that of the public data sets of their names: hub then names them
+    #[arg(long)]
+    pub public_data: bool,
+}
+
+/// What `report --format` can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportForm {
+    /// Markdown
+    Md,
+    /// HTML
+    Html,
+    /// Comma-separated values
+    Csv,
+    /// LaTeX
+    Tex,
+    /// JSON
+    Json,
+    /// Parquet
+    Parquet,
+    /// Files for a model's repository on the Hub
+    Hub,
 }
 
 #[derive(Args)]

@@ -72,6 +72,7 @@ fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<Exit
         Command::Merge(args) => commands::merge::run(&args, printer),
         Command::Compare(args) => commands::compare::run(&args, printer),
         Command::Check(args) => commands::check::run(&args, printer),
+        Command::Report(args) => commands::report::run(&args, printer),
         Command::Bench(args) => commands::bench::run(&args, isa, printer),
         Command::Data(args) => commands::data::run(&args, printer),
         Command::Reproduce(args) => commands::reproduce::run(&args, isa, printer),

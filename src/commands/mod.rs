@@ -11,6 +11,7 @@ pub mod eval;
 pub mod inspect;
 pub mod logits;
 pub mod merge;
+pub mod report;
 pub mod reproduce;
 pub mod run;
 pub mod suite;
