@@ -22,6 +22,7 @@ pub mod bootstrap;
 pub mod cache;
 pub mod chance;
 pub mod check;
+pub mod claims;
 pub mod compare;
 pub mod detokenize;
 pub mod digest;

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod bench;
 pub mod chat;
 pub mod check;
+pub mod claims;
 pub mod compare;
 pub mod convert;
 pub mod data;

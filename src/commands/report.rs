@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     ExitStatus,
     cli::{ReportArgs, ReportForm},
-    commands::create_folder,
+    commands::{claims, create_folder},
     printer::Printer,
 };
 
@@ -26,7 +26,14 @@ pub fn run(args: &ReportArgs, printer: &Printer) -> Result<ExitStatus> {
             run.curves.extend(found);
         }
     }
-    let report = Report { runs, public_data: args.public_data };
+    // Claims are about twins.
+    let claims = match (args.folders.first(), runs.first()) {
+        (Some(folder), Some(run)) if !run.comparisons.is_empty() => {
+            Some(claims::ledger(run, &claims::in_folder(folder)?)?)
+        }
+        _ => None,
+    };
+    let report = Report { runs, claims, public_data: args.public_data };
     create_folder(&args.output)?;
     let mut written = Vec::new();
     for form in &args.format {

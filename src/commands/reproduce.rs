@@ -9,19 +9,21 @@ use anyhow::{Context, Result, bail};
 use b158_datasets::DataSource;
 use b158_eval::{
     Suite,
+    claims::Ledger,
     environment::Environment,
     find_tasks,
-    report::{Form, Known, Measurements, Report, Run, markdown},
+    report::{Form, Known, Measurements, Report, Run},
     suite::SuiteModel,
 };
 use b158_kernels::Isa;
 use b158_runner::bench::Measured;
+use serde::Serialize;
 
 use crate::{
     ExitStatus,
     cli::ReproduceArgs,
     commands::{
-        create_folder,
+        claims, create_folder,
         suite::{Prepared, Work, evaluate_all, prepare},
     },
     embedded,
@@ -54,15 +56,25 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     known.write(&args.output)?;
 
     let run = Run::new(results, &known, None)?;
-    let summary = markdown::summary(&run);
-    let report = Report { runs: vec![run], public_data: false };
+    let claims = claims::ledger(&run, &claims::in_folder(&args.output)?)?;
+    let report = Report { runs: vec![run], claims: Some(claims), public_data: false };
     report.write(Form::Markdown, &args.output)?;
     let page = report.write(Form::Html, &args.output.join("report"))?;
-    printer.result(&report.runs[0], || summary)?;
+    let found = Found { run: &report.runs[0], claims: report.claims.as_ref() };
+    printer.result(&found, || report.summary())?;
     let written = [args.output.join("report.md")].into_iter().chain(page);
     let written: Vec<String> = written.map(|path| path.display().to_string()).collect();
     printer.note(&format!("written, with every metric and comparison: {}", written.join(", ")));
     Ok(ExitStatus::Success)
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Found<'r> {
+    #[serde(flatten)]
+    run: &'r Run,
+    #[serde(flatten)]
+    claims: Option<&'r Ledger>,
 }
 
 /// What is known of a model that its results do not say.

@@ -27,13 +27,17 @@ use serde::{Deserialize, Serialize};
 
 pub use self::measurements::{Known, MEASUREMENTS_FILE, Measurements};
 pub use self::run::{Comparison, ModelRow, Run, TaskRow};
+use self::sheet::Sheet;
 use crate::Error;
+use crate::claims::Ledger;
 
 /// One or several results folders.
 #[derive(Serialize)]
 pub struct Report {
     /// One entry per folder.
     pub runs: Vec<Run>,
+    /// The claims that were tested on the first of them, if they were.
+    pub claims: Option<Ledger>,
     /// Whether tasks are the public data sets of their names: whoever reports has to know.
     #[serde(skip)]
     pub public_data: bool,
@@ -93,9 +97,21 @@ impl Report {
         Ok(written)
     }
 
-    /// Every run's tables, comparisons and metrics.
+    /// Every run's tables, and the claims that have a verdict: what is shown on screen.
+    pub fn summary(&self) -> String {
+        let mut parts: Vec<String> = self.runs.iter().map(markdown::summary).collect();
+        parts.extend(self.claims.as_ref().map(|claims| claims.short_sheet().markdown()));
+        parts.join("\n")
+    }
+
+    /// The summary, then every comparison, metric and claim.
     pub fn markdown(&self) -> String {
-        let runs = self.runs.iter().map(|run| markdown::summary(run) + &markdown::details(run));
-        runs.collect::<Vec<_>>().join("\n")
+        let mut out = self.summary();
+        out.extend(self.runs.iter().map(markdown::details));
+        if let Some(claims) = &self.claims {
+            let sheet = Sheet { title: "Every claim".into(), ..claims.sheet() };
+            out += &format!("\n{}", sheet.markdown());
+        }
+        out
     }
 }

@@ -71,13 +71,13 @@ pub fn sizes(run: &Run) -> Sheet {
         }
         sheet.rows.push(row_of_size(run, row.size.as_deref(), cells));
     }
-    sheet.note = if measured {
+    let note = if measured {
         "(N.NNx): how many times less than the baseline; ×: perplexity over the baseline's. Weights are those of \
          linear\nlayers, ms/token is the median of decoding; bits, file and memory hold for the format named."
     } else {
         "×: perplexity over the baseline's."
-    }
-    .to_owned();
+    };
+    sheet.note.push_str(note);
     sheet
 }
 

@@ -40,7 +40,9 @@ pub fn page(report: &Report) -> String {
         out += &section(run, &prefix);
     }
     out += &papers(report);
-    // CLAIMS
+    if let Some(claims) = &report.claims {
+        out += &format!("<section id=\"claims\">\n{}</section>\n", table(&claims.sheet(), 2, "long"));
+    }
     for run in &report.runs {
         out += &details(run);
     }
