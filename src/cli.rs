@@ -58,6 +58,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// Check results against a baseline, for CI
     Check(CheckArgs),
+    /// Write results as a page, tables and data
+    Report(ReportArgs),
+    /// List what the papers claim, what was measured of it here, and the verdicts
+    Claims(ClaimsArgs),
     /// Measure tokens per second, latency, memory and energy
     Bench(BenchArgs),
     /// Convert, evaluate, measure and compare twin models, and report
@@ -354,20 +358,36 @@ pub struct DocumentArgs {
 }
 
 #[derive(Args)]
+#[command(after_long_help = "\
+With --kl, BASE and CANDIDATE are models (as for `run`). Both read the text in windows, side by side; the second half of
+each window is scored: Kullback-Leibler divergence, how often both predict the same token, and what becomes of the right
+token's probability, as llama.cpp's `perplexity --kl-divergence` reports them. No logits are written anywhere.
+
+Without it, they are results, and every metric gets a verdict (better, parity, undecided, worse) by its 95 % interval
+against the margin. p-values are one-sided, for not being inferior; Holm's correction is over the metrics of one kind.")]
 pub struct CompareArgs {
     /// Results of the baseline: a folder that `eval` wrote, with `:NAME` if it holds several models
     pub base: String,
     /// Results of the candidate, likewise
     pub candidate: String,
     /// The largest perplexity ratio that still is parity [default: the suite's, or 1.02]
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", conflicts_with = "kl")]
     pub perplexity_ratio: Option<f64>,
     /// The largest loss of accuracy that still is parity: 0.01 is one point [default: the suite's, or 0.01]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", conflicts_with = "kl")]
     pub accuracy: Option<f64>,
     /// Exit with 3 unless the verdict is this one
-    #[arg(long, value_name = "VERDICT")]
+    #[arg(long, value_name = "VERDICT", conflicts_with = "kl")]
     pub require: Option<Required>,
+    /// Compare two models' predictions on this text instead, token by token
+    #[arg(long, value_name = "TEXT")]
+    pub kl: Option<PathBuf>,
+    /// Tokens of a window [default: 512, or the shorter context of the two models]
+    #[arg(long, value_name = "N", requires = "kl")]
+    pub ctx: Option<NonZeroUsize>,
+    /// Exit with 3 if the mean divergence is larger, in nats a token
+    #[arg(long, value_name = "NATS", requires = "kl")]
+    pub max_kl: Option<f64>,
 }
 
 /// What `compare --require` can ask for.
@@ -400,6 +420,74 @@ pub struct CheckArgs {
     /// The largest loss of accuracy that passes: 0.01 is one point [default: the baseline's bounds, if it has any]
     #[arg(long, value_name = "SHARE")]
     pub accuracy: Option<f64>,
+}
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Results folders that `eval` or `reproduce` wrote
+    #[arg(required = true, value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Folder for the report
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// What to write, separated by commas: md (report.md, fits a CI job's summary), html (index.html, one file), csv and
+    /// parquet (a row for each model, task and metric), tex (booktabs), json, hub (for the Hugging Face Hub)
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "html,md",
+        value_name = "FORMATS",
+        hide_possible_values = true
+    )]
+    pub format: Vec<ReportForm>,
+    /// The model that the others are compared with [default: what the folder says]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Loss curves to show: curves.json of `train` (repeat for several)
+    #[arg(long, value_name = "FILE")]
+    pub curves: Vec<PathBuf>,
+    /// The tasks' data is that of the public data sets of their names: hub then names them
+    #[arg(long)]
+    pub public_data: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Claims about shapes (700M to 70B, 2B-4T) are tested on measurements with random weights, each made by
+`b158 bench --shape NAME --json > DIR/bench/NAME.json`. What was not measured is not testable; nothing is assumed.")]
+pub struct ClaimsArgs {
+    /// Results folder that `eval` or `reproduce` wrote
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// A measurement of a shape beside those in DIR/bench (repeat for several)
+    #[arg(long, value_name = "FILE")]
+    pub bench: Vec<PathBuf>,
+    /// Other claims than the embedded ones
+    #[arg(long, value_name = "FILE.yaml")]
+    pub claims: Option<PathBuf>,
+    /// The model that the others are compared with [default: what the folder says]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+}
+
+/// What `report --format` can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportForm {
+    /// Markdown
+    Md,
+    /// HTML
+    Html,
+    /// Comma-separated values
+    Csv,
+    /// LaTeX
+    Tex,
+    /// JSON
+    Json,
+    /// Parquet
+    Parquet,
+    /// Files for a model's repository on the Hub
+    Hub,
 }
 
 #[derive(Args)]

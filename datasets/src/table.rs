@@ -123,6 +123,11 @@ impl Table {
         self.columns.first().map_or(0, |(_, column)| column.len())
     }
 
+    /// Names and columns, in their order.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &Column)> {
+        self.columns.iter().map(|(name, column)| (name.as_str(), column))
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, column)| column)

@@ -13,7 +13,7 @@
 
 use serde::Serialize;
 
-use crate::bootstrap::interval_95_of_strata;
+use crate::bootstrap::resample_strata;
 use crate::compare::{CompareOptions, Verdict, verdict};
 use crate::pairing::identical;
 use crate::results::{ModelResults, TaskResults};
@@ -98,7 +98,7 @@ pub fn compare_averages(
         let limit = 1.0 - libm::pow(0.025, 1.0 / (shortest * b.tasks) as f64);
         (-limit, limit)
     } else {
-        interval_95_of_strata(&strata, options.resampling, mean)
+        resample_strata(&strata, options.resampling, mean).interval_95()
     };
     let margin = -options.margins.accuracy;
     Ok(Some(AverageParity {

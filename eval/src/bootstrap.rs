@@ -53,23 +53,46 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The central 95 % percentile interval of a statistic over resamples of `n` documents. `statistic` gets the indices
-/// of a resample; `n` and the number of resamples must not be zero.
-pub fn interval_95(
+/// A statistic's values over resamples, sorted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution {
+    values: Vec<f64>,
+}
+
+impl Distribution {
+    /// The central 95 % percentile interval: of B values the k-th from below and from above, k = 0.025 (B + 1) rounded
+    /// down (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13).
+    pub fn interval_95(&self) -> (f64, f64) {
+        let k = ((self.values.len() + 1) * 25 / 1000).max(1);
+        (self.values[k - 1], self.values[self.values.len() - k])
+    }
+
+    /// One-sided p-value of the hypothesis that what was observed lies where `on_this_side` says: the share of
+    /// resamples there, one more than there are (Davison and Hinkley 1997, Bootstrap Methods, section 4.4). It is at
+    /// most 0.025 exactly where the end of [`Self::interval_95`] is not there.
+    pub fn p(&self, on_this_side: impl Fn(f64) -> bool) -> f64 {
+        let there = self.values.iter().filter(|value| on_this_side(**value)).count();
+        (there + 1) as f64 / (self.values.len() + 1) as f64
+    }
+}
+
+/// The distribution of a statistic over resamples of `n` documents. `statistic` gets the indices of a resample; `n`
+/// and the number of resamples must not be zero.
+pub fn resample(
     n: usize,
     resampling: Resampling,
     statistic: impl Fn(&[usize]) -> f64 + Sync,
-) -> (f64, f64) {
-    interval_95_of_strata(&[n], resampling, statistic)
+) -> Distribution {
+    resample_strata(&[n], resampling, statistic)
 }
 
-/// [`interval_95`] where the documents are of several kinds, `strata[k]` of kind k and numbered one kind after the
+/// [`resample`] where the documents are of several kinds, `strata[k]` of kind k and numbered one kind after the
 /// other: a resample has as many of each kind as there are.
-pub fn interval_95_of_strata(
+pub fn resample_strata(
     strata: &[usize],
     resampling: Resampling,
     statistic: impl Fn(&[usize]) -> f64 + Sync,
-) -> (f64, f64) {
+) -> Distribution {
     let one = |indices: &mut Vec<usize>, resample: usize| {
         let mut random =
             SplitMix64 { state: mix(resampling.seed.wrapping_add((resample as u64).wrapping_mul(GAMMA))) };
@@ -86,8 +109,7 @@ pub fn interval_95_of_strata(
         .map_init(|| Vec::with_capacity(strata.iter().sum()), one)
         .collect();
     values.sort_by(f64::total_cmp);
-    let tail = resampling.resamples * 25 / 1000;
-    (values[tail], values[values.len() - 1 - tail])
+    Distribution { values }
 }
 
 #[cfg(test)]
@@ -113,8 +135,8 @@ mod tests {
     fn two_documents_by_hand() {
         // Means of two draws from {0, 1}: 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4: both ends are in the tails.
         let mean = |i: &[usize]| i.iter().sum::<usize>() as f64 / i.len() as f64;
-        assert_eq!(interval_95(2, Resampling::default(), mean), (0.0, 1.0));
-        assert_eq!(interval_95(1, Resampling::default(), mean), (0.0, 0.0));
+        assert_eq!(resample(2, Resampling::default(), mean).interval_95(), (0.0, 1.0));
+        assert_eq!(resample(1, Resampling::default(), mean).interval_95(), (0.0, 0.0));
     }
 
     #[test]
@@ -122,7 +144,7 @@ mod tests {
         // 400 documents, half of them 1: standard error 0.5 / 20 = 0.025, so 0.5 +- 1.96 * 0.025. A percentile from
         // 10 000 resamples has a standard error of 0.0007; a mean moves in steps of 1 / 400.
         let mean = |i: &[usize]| i.iter().filter(|i| **i < 200).count() as f64 / 400.0;
-        let (low, high) = interval_95(400, Resampling::default(), mean);
+        let (low, high) = resample(400, Resampling::default(), mean).interval_95();
         assert!((low - 0.451).abs() < 0.005 && (high - 0.549).abs() < 0.005, "{low} {high}");
     }
 
@@ -134,7 +156,19 @@ mod tests {
             );
             0.0
         };
-        assert_eq!(interval_95_of_strata(&[2, 3], Resampling::default(), statistic), (0.0, 0.0));
+        assert_eq!(resample_strata(&[2, 3], Resampling::default(), statistic).interval_95(), (0.0, 0.0));
+    }
+
+    #[test]
+    fn p_values_and_intervals_agree() {
+        let mean = |i: &[usize]| i.iter().sum::<usize>() as f64 / i.len() as f64;
+        let values = resample(37, Resampling::default(), mean);
+        let (low, high) = values.interval_95();
+        // The end itself is excluded by `<`, and not by `<=`.
+        assert!(values.p(|v| v < low) <= 0.025 && values.p(|v| v <= low) > 0.025);
+        assert!(values.p(|v| v > high) <= 0.025 && values.p(|v| v >= high) > 0.025);
+        assert_eq!(values.p(|_| true), 1.0);
+        assert_eq!(values.p(|_| false), 1.0 / 10_001.0);
     }
 
     #[test]
@@ -142,7 +176,7 @@ mod tests {
         let mean = |i: &[usize]| i.iter().sum::<usize>() as f64 / i.len() as f64;
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| interval_95(37, Resampling::default(), mean))
+            pool.install(|| resample(37, Resampling::default(), mean))
         };
         assert_eq!(on(1), on(3));
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Wilson 1927, J. Am. Stat. Assoc. 22(158): for a share p of n documents the lower bound is
-//! (p + z^2/2n - z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n), z = 1.96.
+//! (p + z^2/2n - z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n), z = 1.96; + z for the upper one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -48,15 +48,20 @@ pub fn chance(results: &TaskResults) -> Option<f64> {
 /// Whether the task's `acc` is above [`chance`] with 95 % confidence; none for tasks without one.
 pub fn above_chance(results: &TaskResults) -> Option<bool> {
     let index = results.task.metrics().position(|m| m == Metric::Acc)?;
-    let right = results.documents.iter().filter(|d| d.correct(index)).count();
-    Some(lower_bound(right, results.documents.len()) > chance(results)?)
+    Some(wilson(results.right(index), results.documents.len()).0 > chance(results)?)
 }
 
-/// Wilson's lower 95 % bound of the share of `right` in `n`.
-fn lower_bound(right: usize, n: usize) -> f64 {
+/// Wilson's 95 % interval of the share of `right` in `n` documents; everything is possible without any.
+pub fn wilson(right: usize, n: usize) -> (f64, f64) {
+    if n == 0 {
+        return (0.0, 1.0);
+    }
     let (p, n) = (right as f64 / n as f64, n as f64);
     let z2 = Z * Z;
-    (p + z2 / (2.0 * n) - Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt()) / (1.0 + z2 / n)
+    let (center, width) = (p + z2 / (2.0 * n), Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt());
+    // Rounding may step over the ends.
+    let bound = |value: f64| (value / (1.0 + z2 / n)).clamp(0.0, 1.0);
+    (bound(center - width), bound(center + width))
 }
 
 /// How often the most frequent item occurs.
@@ -93,9 +98,12 @@ mod tests {
     #[test]
     fn bounds_of_wilson() {
         // Values of R's prop.test(x, n, correct = FALSE): 15 of 100 and 10 of 10.
-        assert!((lower_bound(15, 100) - 0.0931).abs() < 1e-4, "{}", lower_bound(15, 100));
-        assert!((lower_bound(10, 10) - 0.7225).abs() < 1e-4, "{}", lower_bound(10, 10));
-        assert!(lower_bound(0, 10).abs() < 1e-12);
+        let (low, high) = wilson(15, 100);
+        assert!((low - 0.0931).abs() < 1e-4 && (high - 0.2328).abs() < 1e-4, "{low} {high}");
+        assert!((wilson(10, 10).0 - 0.7225).abs() < 1e-4, "{:?}", wilson(10, 10));
+        // Rounding of the root.
+        assert!(wilson(10, 10).1 > 1.0 - 1e-15 && wilson(0, 10).0 < 1e-15);
+        assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 
     #[test]

@@ -25,10 +25,18 @@
 //!   the margin, an interval of n (w / d)^2 documents reaches a margin at distance d (for perplexities on the
 //!   logarithmic scale), if the effect stays as it is.
 
+//! - Three one-sided p-values come from the same resamples ([`Tests`]), so that each is at most 0.025 exactly where the
+//!   interval gives the verdict. A verdict on one metric looks at that metric alone; among sixteen, some will be off by
+//!   chance. So each [`Family`] of metrics (accuracies, perplexities) has a verdict of its own after Holm's correction
+//!   ([`crate::holm`]) at 2.5 %: `better` or `parity` if every metric is, `worse` if any is, `undecided` otherwise.
+//! - The smallest difference that so many documents would show is in [`crate::power`].
+
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap::{Resampling, interval_95};
+use crate::bootstrap::{Distribution, Resampling, resample};
+use crate::holm;
 use crate::pairing::{check_paired, identical};
+use crate::power::minimum_detectable;
 use crate::results::{ModelResults, Outcome, TaskResults};
 use crate::{Error, Metric};
 
@@ -129,6 +137,47 @@ pub struct McNemar {
     pub p: f64,
 }
 
+/// One-sided p-values: small ones speak for what the field says.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Tests {
+    /// For an effect within the margin, against one at or beyond it.
+    pub noninferior: f64,
+    /// For an effect above none.
+    pub superior: f64,
+    /// For an effect beyond the margin.
+    pub inferior: f64,
+}
+
+impl Tests {
+    /// Nothing is known.
+    const NOTHING: Self = Self { noninferior: 1.0, superior: 1.0, inferior: 1.0 };
+
+    /// From resampled effects, on a scale on which more is better and 0 is no effect.
+    fn new(effects: &Distribution, margin: f64) -> Self {
+        Self {
+            noninferior: effects.p(|effect| effect < margin),
+            superior: effects.p(|effect| effect <= 0.0),
+            inferior: effects.p(|effect| effect >= margin),
+        }
+    }
+}
+
+/// At most so large is a p-value that decides: the interval has 2.5 % on each side.
+const LEVEL: f64 = 0.025;
+
+/// Metrics of one kind, tested together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Family {
+    /// `accuracies` or `perplexities`.
+    pub family: &'static str,
+    /// How many metrics it has.
+    pub metrics: usize,
+    /// How many of them are not inferior after the correction.
+    pub noninferior: usize,
+    /// What follows for all of them.
+    pub verdict: Verdict,
+}
+
 /// The comparison of one metric.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MetricParity {
@@ -150,6 +199,13 @@ pub struct MetricParity {
     pub margin: f64,
     /// Of accuracies.
     pub mcnemar: Option<McNemar>,
+    /// p-values of this metric alone.
+    pub p: Tests,
+    /// The same, corrected for the metrics of its family.
+    pub p_holm: Tests,
+    /// The smallest difference of accuracies, or ratio of perplexities above 1, that so many documents would show; none
+    /// if the models did not differ anywhere.
+    pub minimum_detectable: Option<f64>,
     /// What follows.
     pub verdict: Verdict,
     /// Of an undecided metric: about how many documents would decide; none if the effect is on the margin.
@@ -167,6 +223,8 @@ pub struct Parity {
     pub margins: Margins,
     /// One entry per task and metric.
     pub metrics: Vec<MetricParity>,
+    /// Verdicts on metrics of one kind together, corrected for their number.
+    pub families: Vec<Family>,
     /// Worse if any metric is, else undecided if any is, better if all are, parity otherwise.
     pub verdict: Verdict,
 }
@@ -209,13 +267,66 @@ pub fn compare(
     } else {
         Verdict::Better
     };
+    let families = families(&mut metrics);
     Ok(Parity {
         baseline: baseline.name.clone(),
         candidate: candidate.name.clone(),
         margins: options.margins,
         metrics,
+        families,
         verdict,
     })
+}
+
+/// Corrects the p-values of each kind of metric, and says what follows.
+fn families(metrics: &mut [MetricParity]) -> Vec<Family> {
+    let mut families = Vec::new();
+    for (family, accuracies) in [("accuracies", true), ("perplexities", false)] {
+        let mut members: Vec<&mut MetricParity> =
+            metrics.iter_mut().filter(|m| m.metric.higher_is_better() == accuracies).collect();
+        if members.is_empty() {
+            continue;
+        }
+        let mut correct = |get: fn(&mut Tests) -> &mut f64| {
+            let p: Vec<f64> = members.iter_mut().map(|m| *get(&mut m.p)).collect();
+            let adjusted = holm::adjust(&p);
+            for (member, p) in members.iter_mut().zip(&adjusted) {
+                *get(&mut member.p_holm) = *p;
+            }
+            adjusted.iter().filter(|p| **p <= LEVEL).count()
+        };
+        let noninferior = correct(|p| &mut p.noninferior);
+        let superior = correct(|p| &mut p.superior);
+        let inferior = correct(|p| &mut p.inferior);
+        let verdict = if inferior > 0 {
+            Verdict::Worse
+        } else if superior == members.len() {
+            Verdict::Better
+        } else if noninferior == members.len() {
+            Verdict::Parity
+        } else {
+            Verdict::Undecided
+        };
+        families.push(Family { family, metrics: members.len(), noninferior, verdict });
+    }
+    families
+}
+
+/// Interval and p-values of an effect over `n` documents, on a scale on which more is better and 0 is no effect.
+fn effect_of(
+    n: usize,
+    identical: bool,
+    margin: f64,
+    options: &CompareOptions,
+    statistic: impl Fn(&[usize]) -> f64 + Sync,
+) -> ((f64, f64), Tests) {
+    if identical {
+        // There is nothing to test.
+        return ((0.0, 0.0), Tests { noninferior: 0.0, ..Tests::NOTHING });
+    }
+    let effects = resample(n, options.resampling, statistic);
+    let tests = if n < FEWEST { Tests::NOTHING } else { Tests::new(&effects, margin) };
+    (effects.interval_95(), tests)
 }
 
 fn accuracy(
@@ -233,18 +344,19 @@ fn accuracy(
     let count = |wanted| pairs.iter().filter(|p| **p == wanted).count() as u64;
     let (only_baseline, only_candidate) = (count((true, false)), count((false, true)));
     let identical = identical(b, c);
-    let interval = if identical {
-        (0.0, 0.0)
-    } else if only_baseline + only_candidate == 0 {
+    let margin = -options.margins.accuracy;
+    let alike = only_baseline + only_candidate == 0;
+    let (interval, p) = if alike && !identical {
         let limit = 1.0 - libm::pow(0.025, 1.0 / n as f64);
-        (-limit, limit)
+        // The chance of so many documents without a difference, if the margin's share of them had one.
+        let noninferior = if n < FEWEST { 1.0 } else { libm::pow(1.0 + margin, n as f64) };
+        ((-limit, limit), Tests { noninferior, ..Tests::NOTHING })
     } else {
         let mean = |i: &[usize]| i.iter().map(|&i| of_pair(pairs[i])).sum::<i64>() as f64 / n as f64;
-        interval_95(n, options.resampling, mean)
+        effect_of(n, identical, margin, options, mean)
     };
-    let margin = -options.margins.accuracy;
     let verdict = verdict(n, identical, interval, margin);
-    let needed = if only_baseline + only_candidate == 0 {
+    let needed = if alike {
         // Solves 1 - 0.025^(1/n) = margin.
         let n = libm::log(0.025) / libm::log1p(margin);
         n.is_finite().then_some(n.ceil() as u64)
@@ -261,6 +373,9 @@ fn accuracy(
         interval,
         margin,
         mcnemar: Some(mcnemar(only_baseline, only_candidate)),
+        p,
+        p_holm: p,
+        minimum_detectable: minimum_detectable(interval).filter(|_| !alike),
         verdict,
         documents_to_decide: needed.filter(|_| verdict == Verdict::Undecided),
     }
@@ -298,8 +413,8 @@ fn perplexity(
     };
     let effect = gain(&all);
     let identical = identical(b, c);
-    let interval = if identical { (0.0, 0.0) } else { interval_95(n, options.resampling, gain) };
     let margin = -libm::log(options.margins.perplexity_ratio);
+    let (interval, p) = effect_of(n, identical, margin, options, gain);
     let verdict = verdict(n, identical, interval, margin);
     MetricParity {
         task: b.task.task.clone(),
@@ -311,6 +426,9 @@ fn perplexity(
         interval: (libm::exp(-interval.1), libm::exp(-interval.0)),
         margin: options.margins.perplexity_ratio,
         mcnemar: None,
+        p,
+        p_holm: p,
+        minimum_detectable: minimum_detectable(interval).map(libm::exp),
         verdict,
         documents_to_decide: documents_to_decide(n, effect, interval, margin)
             .filter(|_| verdict == Verdict::Undecided),

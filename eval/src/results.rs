@@ -149,6 +149,11 @@ impl TaskResults {
         self.metrics().iter().find(|m| m.metric == metric).copied()
     }
 
+    /// Documents that the task's metric of this index has right.
+    pub(crate) fn right(&self, metric: usize) -> usize {
+        self.documents.iter().filter(|d| d.correct(metric)).count()
+    }
+
     fn compute_metrics(&self) -> Vec<MetricValue> {
         let corpus = self.corpus();
         let of_metric = |(index, metric): (usize, Metric)| {

@@ -6,11 +6,11 @@
 //!   |arc_easy|      1|none  |     0|acc   |↑  |0.9333|±  |0.0463|
 //! ```
 
-use crate::compare::{MetricParity, Parity};
+use crate::compare::{Family, MetricParity, Parity};
 use crate::results::ModelResults;
 
 /// Whether a column's cells stand at its left or right.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Align {
     /// At the left.
     Left,
@@ -22,8 +22,13 @@ pub enum Align {
 
 /// Tasks, sorted by name, and metrics, sorted by name, of one model.
 pub fn results_table(results: &ModelResults) -> String {
+    markdown(&results_header(), &results_rows(results))
+}
+
+/// Columns of a model's table.
+pub fn results_header() -> [(&'static str, Align); 9] {
     use Align::{Left, Mixed, Right};
-    let header = [
+    [
         ("Tasks", Left),
         ("Version", Right),
         ("Filter", Left),
@@ -33,7 +38,11 @@ pub fn results_table(results: &ModelResults) -> String {
         ("Value", Right),
         ("", Left),
         ("Stderr", Mixed),
-    ];
+    ]
+}
+
+/// Rows of a model's table.
+pub fn results_rows(results: &ModelResults) -> Vec<Vec<String>> {
     let mut tasks: Vec<_> = results.tasks.iter().collect();
     tasks.sort_by_key(|t| &t.task.task);
     let mut rows = Vec::new();
@@ -55,13 +64,39 @@ pub fn results_table(results: &ModelResults) -> String {
             ]);
         }
     }
-    markdown(&header, &rows)
+    rows
 }
 
 /// The comparison's metrics and its verdict.
 pub fn parity_table(parity: &Parity) -> String {
+    let rows: Vec<_> = parity.metrics.iter().map(parity_row).collect();
+    format!("{}\n{}\n", markdown(&parity_header(parity), &rows), parity_verdict(parity))
+}
+
+/// Who is compared with whom, the verdict, and those of the families.
+pub fn parity_verdict(parity: &Parity) -> String {
+    let family = |f: &Family| {
+        let name = if f.metrics == 1 {
+            f.family.trim_end_matches("ies").to_owned() + "y"
+        } else {
+            f.family.to_owned()
+        };
+        format!("{} {name}: {} ({} not inferior)", f.metrics, f.verdict.name(), f.noninferior)
+    };
+    format!(
+        "{} against {}: {}\nafter Holm's correction, {}\np: one-sided, for not being inferior; detectable: the smallest \
+         effect that 80 % of such evaluations find",
+        parity.candidate,
+        parity.baseline,
+        parity.verdict.name(),
+        parity.families.iter().map(family).collect::<Vec<_>>().join("; ")
+    )
+}
+
+/// Columns of the comparison's table.
+pub fn parity_header(parity: &Parity) -> Vec<(&str, Align)> {
     use Align::{Left, Right};
-    let header = [
+    vec![
         ("Tasks", Left),
         ("Metric", Left),
         (parity.baseline.as_str(), Right),
@@ -70,20 +105,16 @@ pub fn parity_table(parity: &Parity) -> String {
         ("95 % interval", Right),
         ("Margin", Right),
         ("McNemar p", Right),
+        ("Non-inferior p", Right),
+        ("Holm", Right),
+        ("Detectable", Right),
         ("Items", Right),
         ("Verdict", Left),
-    ];
-    let rows: Vec<_> = parity.metrics.iter().map(parity_row).collect();
-    format!(
-        "{}\n{} against {}: {}\n",
-        markdown(&header, &rows),
-        parity.candidate,
-        parity.baseline,
-        parity.verdict.name()
-    )
+    ]
 }
 
-fn parity_row(m: &MetricParity) -> Vec<String> {
+/// A row of the comparison's table.
+pub fn parity_row(m: &MetricParity) -> Vec<String> {
     // Differences of accuracies carry a sign, ratios of perplexities a cross.
     let effect = |value: f64| match m.mcnemar {
         Some(_) => format!("{value:+.4}"),
@@ -102,6 +133,12 @@ fn parity_row(m: &MetricParity) -> Vec<String> {
         format!("{} to {}", effect(m.interval.0), effect(m.interval.1)),
         effect(m.margin),
         m.mcnemar.map_or(String::new(), |t| format!("{:.4}", t.p)),
+        format!("{:.4}", m.p.noninferior),
+        format!("{:.4}", m.p_holm.noninferior),
+        m.minimum_detectable.map_or(String::new(), |d| match m.mcnemar {
+            Some(_) => format!("{d:.4}"),
+            None => format!("×{d:.4}"),
+        }),
         m.documents.to_string(),
         verdict,
     ]

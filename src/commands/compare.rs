@@ -1,13 +1,19 @@
 //! `b158 compare`.
 
+mod kl;
+
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use b158_eval::{CompareOptions, Margins, ModelResults, SuiteResults, Verdict, compare, table};
+use b158_kernels::Isa;
 
 use crate::{ExitStatus, cli::CompareArgs, printer::Printer};
 
-pub fn run(args: &CompareArgs, printer: &Printer) -> Result<ExitStatus> {
+pub fn run(args: &CompareArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
+    if let Some(text) = &args.kl {
+        return kl::run(args, text, isa, printer);
+    }
     let (baseline, margins) = read(&args.base)?;
     let (candidate, _) = read(&args.candidate)?;
     let margins = Margins {

@@ -30,6 +30,7 @@
 
 mod bandwidth;
 mod energy;
+mod measured;
 mod peak;
 mod rapl;
 
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     bandwidth::read_bandwidth,
     energy::{Energy, modelled},
+    measured::{Column, LeftOut, Measured},
     peak::{peak_resident, reset_peak},
     rapl::Counters,
 };

@@ -1,9 +1,7 @@
 //! The result as text: a row for each number, a column for each format, and how many times ternary wins, as in the
 //! tables of the b1.58 paper.
 
-use b158_runner::bench::{Decode, Energy, Prefill};
-
-use super::{Column, Measured};
+use b158_runner::bench::{Column, Decode, Energy, Measured, Prefill};
 
 /// Which of two numbers is better.
 #[derive(Clone, Copy)]

@@ -1,27 +1,30 @@
 //! `b158 reproduce`: the main job, from twin checkpoints to the tables of the paper.
 
-mod report;
-mod tables;
-
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
-use b158_checkpoint::write_file;
 use b158_datasets::DataSource;
-use b158_eval::{Suite, environment::Environment, find_tasks};
+use b158_eval::{
+    Suite,
+    claims::Ledger,
+    environment::Environment,
+    find_tasks,
+    report::{Form, Known, Measurements, Report, Run},
+    suite::SuiteModel,
+};
 use b158_kernels::Isa;
+use b158_runner::bench::Measured;
+use serde::Serialize;
 
-use self::report::Report;
 use crate::{
     ExitStatus,
     cli::ReproduceArgs,
     commands::{
-        bench::Measured,
-        create_folder,
-        suite::{Work, evaluate_all, prepare},
+        claims, create_folder,
+        suite::{Prepared, Work, evaluate_all, prepare},
     },
     embedded,
     printer::Printer,
@@ -46,13 +49,45 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     environment.write(&args.output, &results)?;
     results.write(&args.output)?;
 
-    let report = Report::new(&suite, notice, &models, measured, &results)?;
-    let summary = tables::summary(&report, &results);
-    let path = args.output.join("report.md");
-    write_file(&path, format!("{summary}{}", tables::details(&report, &results)).as_bytes())?;
-    printer.result(&report, || summary)?;
-    printer.note(&format!("written, with every metric and comparison: {}", path.display()));
+    let notice = notice.map(str::to_owned);
+    let known =
+        suite.models.iter().zip(&models).zip(measured).map(|((m, p), measured)| known(m, p, measured));
+    let known = Measurements::new(notice, known);
+    known.write(&args.output)?;
+
+    let run = Run::new(results, &known, None)?;
+    let claims = claims::ledger(&run, &claims::in_folder(&args.output)?)?;
+    let report = Report { runs: vec![run], claims: Some(claims), public_data: false };
+    report.write(Form::Markdown, &args.output)?;
+    let page = report.write(Form::Html, &args.output.join("report"))?;
+    let found = Found { run: &report.runs[0], claims: report.claims.as_ref() };
+    printer.result(&found, || report.summary())?;
+    let written = [args.output.join("report.md")].into_iter().chain(page);
+    let written: Vec<String> = written.map(|path| path.display().to_string()).collect();
+    printer.note(&format!("written, with every metric and comparison: {}", written.join(", ")));
     Ok(ExitStatus::Success)
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Found<'r> {
+    #[serde(flatten)]
+    run: &'r Run,
+    #[serde(flatten)]
+    claims: Option<&'r Ledger>,
+}
+
+/// What is known of a model that its results do not say.
+fn known(model: &SuiteModel, prepared: &Prepared, measured: Measured) -> (String, Known) {
+    let known = Known {
+        variant: model.name.clone(),
+        size: model.size.clone(),
+        role: model.role,
+        format: prepared.format.map_or("as it is".to_owned(), |f| f.to_string()),
+        source: model.path.clone(),
+        measured: Some(measured),
+    };
+    (prepared.name.clone(), known)
 }
 
 /// Models that have twins need one to be compared with.
