@@ -109,18 +109,18 @@ impl Workers {
         f: impl Fn(usize) -> Result<R, Error> + Sync,
         add: impl Fn(&mut R, R) + Sync,
     ) -> Result<R, Error> {
-        struct Sum<R> {
+        struct Parts<R> {
             /// Of the first `added` parts.
             sum: Option<R>,
             added: usize,
-            /// Parts that came before their turn.
+            /// Those that came before their turn.
             early: BTreeMap<usize, R>,
         }
-        let state = Mutex::new(Sum { sum: None, added: 0, early: BTreeMap::new() });
+        let parts = Mutex::new(Parts { sum: None, added: 0, early: BTreeMap::new() });
         self.map(n, |i| {
             let part = f(i)?;
-            let mut state = state.lock().expect("no holder panics");
-            let Sum { sum, added, early } = &mut *state;
+            let mut parts = parts.lock().expect("no holder panics");
+            let Parts { sum, added, early } = &mut *parts;
             early.insert(i, part);
             while let Some(part) = early.remove(added) {
                 *added += 1;
@@ -131,8 +131,8 @@ impl Workers {
             }
             Ok(())
         })?;
-        let state = state.into_inner().expect("no holder panics");
-        Ok(state.sum.expect("there is a part"))
+        let parts = parts.into_inner().expect("no holder panics");
+        Ok(parts.sum.expect("there is a part"))
     }
 }
 
@@ -185,10 +185,10 @@ mod tests {
     fn sums_are_in_order_whoever_is_first() {
         let workers = Workers::new(3, Device::Cpu).unwrap();
         let slow_at_first = |i: usize| {
-            std::thread::sleep(std::time::Duration::from_millis(if i % 3 == 0 { 20 } else { 1 }));
+            std::thread::sleep(std::time::Duration::from_millis(if i.is_multiple_of(3) { 20 } else { 1 }));
             Ok(vec![i])
         };
-        let sum = workers.sum(10, slow_at_first, |sum, part| sum.extend(part)).unwrap();
+        let sum = workers.sum(10, slow_at_first, Extend::extend).unwrap();
         assert_eq!(sum, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 

@@ -25,7 +25,7 @@ pub struct HeldOut {
     pub nats: f64,
     /// e to the mean loss.
     pub perplexity: f64,
-    /// Its 95 % interval, by the normal approximation of the mean of windows.
+    /// Its 95 % interval, by the normal approximation of the mean of windows; of one window no more than a point.
     pub interval: [f64; 2],
 }
 

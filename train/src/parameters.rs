@@ -36,8 +36,7 @@ impl Parameter {
 /// A weight that no F16 file holds: one that is not finite or too large.
 pub fn beyond_f16(parameters: &[Parameter]) -> Option<f32> {
     let largest = f32::from(f16::MAX);
-    // Written so that no number of its own is found, too.
-    let is_beyond = |w: &&f32| !(w.abs() <= largest);
+    let is_beyond = |w: &&f32| w.is_nan() || w.abs() > largest;
     parameters.iter().find_map(|p| p.values.iter().find(is_beyond)).copied()
 }
 

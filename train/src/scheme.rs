@@ -64,7 +64,8 @@ impl Scheme {
     }
 
     /// The weights `[rows, cols]` as the forward pass has them. With several groups, each group of rows has scales of
-    /// its own (arXiv 2310.11453, section 2.2: group quantization).
+    /// its own (arXiv 2310.11453, section 2.2: group quantization). The section's norms of each group are not among them:
+    /// they save communication between machines, and there is one here; sub-norms are over the whole width.
     ///
     /// # Errors
     /// A weight that is not finite.

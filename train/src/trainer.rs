@@ -255,7 +255,7 @@ impl Run<'_> {
                 twin.scheme.clip_latent(&mut parameter.values);
             }
             if let Some(weight) = parameters::beyond_f16(parameters) {
-                return diverged("a weight", f64::from(weight));
+                return diverged("a weight (65504 at most)", f64::from(weight));
             }
             progress.step += 1;
             let point = Point { step: progress.step, loss, rate, norm };

@@ -203,7 +203,7 @@ fn a_loss_that_is_no_number_ends_training() {
         for steps in ["steps: 1", "steps: 12"] {
             let message = message(scheme, "1.0e+38", steps);
             assert!(
-                message.starts_with("twin 'x': a weight is ")
+                message.starts_with("twin 'x': a weight (65504 at most) is ")
                     && message.contains(" at step 1 (learning rate 1e38)\nhint: lower the schedule's `peak`")
                     && message.ends_with("the last checkpoint is of step 0"),
                 "{message}"
