@@ -42,6 +42,18 @@ pub enum Layout {
 const QUERIES: [&str; 2] = ["query", "query_lmeval_recovered"];
 
 impl Layout {
+    /// What was done to rows of the form, and what it means for scores.
+    pub fn remark(self) -> &'static str {
+        match self {
+            Self::Ai2Release => "converted from the authors' form",
+            Self::BoolqRelease => {
+                "converted from google/boolq's form; passages without titles make other prompts than SuperGLUE's"
+            }
+            Self::HellaswagQuery => "converted from a list of queries, which somebody preprocessed",
+            Self::WikitextRows => "joined from lines",
+        }
+    }
+
     fn is_of(self, row: &Map<String, Value>) -> bool {
         let has = |name: &str| row.contains_key(name);
         match self {
@@ -53,21 +65,24 @@ impl Layout {
     }
 }
 
+/// The form of a file's rows, if it is another one than the catalogue's.
+pub fn of(entry: &Entry, rows: &[Value]) -> Option<Layout> {
+    let first = rows.first()?.as_object()?;
+    entry.layouts.iter().copied().find(|layout| layout.is_of(first))
+}
+
 /// Converts rows of another form; others stay as they are. `file` is the name that error messages use.
 ///
 /// # Errors
 /// [`Error::Rows`] with the first row that is not of the form of the first one.
 pub fn normalize(entry: &Entry, file: &str, rows: Vec<Value>) -> Result<Vec<Value>, Error> {
-    let first = rows.first().and_then(Value::as_object);
-    let Some(layout) = first.and_then(|row| entry.layouts.iter().find(|layout| layout.is_of(row))) else {
-        return Ok(rows);
-    };
+    let Some(layout) = of(entry, &rows) else { return Ok(rows) };
     let bad = |row: usize, message: &str| Error::Rows {
         file: file.to_owned(),
         message: format!("row {}: {message}", row + 1),
         hint: "its rows have to be like the first one".into(),
     };
-    if *layout == Layout::WikitextRows {
+    if layout == Layout::WikitextRows {
         let lines =
             rows.iter().enumerate().map(|(i, row)| text(row, "text").ok_or_else(|| bad(i, "no text")));
         return Ok(pages(&lines.collect::<Result<Vec<_>, _>>()?));

@@ -84,7 +84,10 @@ impl DataSource {
             more => format!(" and {more} more"),
         };
         let origin = format!("{}{rest}", files[0].display());
-        let rows = read_all(entry, &origin, &files)?;
+        let mut rows = read::all(&files)?;
+        if let Some(entry) = entry {
+            rows = layout::normalize(entry, &origin, rows)?;
+        }
         // Others' folders may hold what they like, for tasks of theirs; what is missing is said by the task.
         if let (Self::Hub(_), Some(entry)) = (self, entry) {
             check_columns(entry, &origin, &rows)?;
@@ -124,18 +127,6 @@ impl DataSource {
                 hub::find(cache, entry, known).ok_or_else(|| not_found(cache, hint))
             }
         }
-    }
-}
-
-/// All rows of files, in the catalogue's form.
-pub(crate) fn read_all(entry: Option<&Entry>, origin: &str, files: &[PathBuf]) -> Result<Vec<Value>, Error> {
-    let mut rows = Vec::new();
-    for file in files {
-        rows.append(&mut read::rows(file)?);
-    }
-    match entry {
-        Some(entry) => layout::normalize(entry, origin, rows),
-        None => Ok(rows),
     }
 }
 

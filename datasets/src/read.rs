@@ -8,7 +8,7 @@
 //! ```
 
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use serde_json::{Value, json};
@@ -19,6 +19,18 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// The extensions of files that may hold rows, in the order in which they are looked for.
 pub const EXTENSIONS: [&str; 6] = ["jsonl", "jsonl.gz", "parquet", "json.gz", "txt", "raw"];
+
+/// Reads all rows of files, one after the other.
+///
+/// # Errors
+/// Those of [`rows`].
+pub fn all(files: &[PathBuf]) -> Result<Vec<Value>, Error> {
+    let mut all = Vec::new();
+    for file in files {
+        all.append(&mut rows(file)?);
+    }
+    Ok(all)
+}
 
 /// Reads all rows of a file.
 ///

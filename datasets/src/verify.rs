@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::catalogue::{Entry, Split};
 use crate::schema::{Columns, Kind};
 use crate::table::sha256;
-use crate::{hub, locate};
+use crate::{hub, layout, read};
 
 /// The file of checksums that may lie beside data.
 pub const SUMS: &str = "SHA256SUMS";
@@ -37,11 +37,13 @@ pub struct Report {
     pub rows: usize,
     /// [`content_digest`] of the rows; empty if they could not be read.
     pub content: String,
+    /// Whether the catalogue knows the number of rows.
+    pub rows_known: bool,
     /// Whether the catalogue knows the content.
     pub content_known: bool,
     /// What is not as it should be.
     pub problems: Vec<String>,
-    /// What is unusual, but not wrong: rows that occur twice.
+    /// What is unusual, but not wrong: rows that occur twice, or came in another form.
     pub notes: Vec<String>,
 }
 
@@ -65,7 +67,11 @@ pub fn verify(entry: &Entry, splits: &[(&str, &Split)], files: &[PathBuf]) -> Re
         check_file(path, &mut report);
     }
     let origin = files.first().map(|path| path.display().to_string()).unwrap_or_default();
-    let rows = match locate::read_all(Some(entry), &origin, files) {
+    let rows = read::all(files).and_then(|rows| {
+        report.notes.extend(layout::of(entry, &rows).map(|layout| layout.remark().to_owned()));
+        layout::normalize(entry, &origin, rows)
+    });
+    let rows = match rows {
         Ok(rows) => rows,
         Err(error) => {
             report.problems.push(error.to_string());
@@ -89,7 +95,9 @@ fn check_published(splits: &[(&str, &Split)], report: &mut Report) {
     if fitting.peek().is_none() {
         return report.problems.push(format!("{rows} rows, published are {}", counts.join(", ")));
     }
-    let digests: Option<Vec<&str>> = fitting.map(|(_, split)| split.content.as_deref()).collect();
+    let fitting: Vec<&Split> = fitting.map(|(_, split)| *split).collect();
+    report.rows_known = fitting.iter().all(|split| split.rows.is_some());
+    let digests: Option<Vec<&str>> = fitting.iter().map(|split| split.content.as_deref()).collect();
     let Some(digests) = digests else { return };
     report.content_known = true;
     if !digests.contains(&report.content.as_str()) {

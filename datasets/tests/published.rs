@@ -52,6 +52,10 @@ fn boolq_of_super_glue_goes_before_google_s() {
 
     let entry = Catalogue::embedded().get("boolq").unwrap();
     let file = copies.join("eval-jsonl/boolq-validation.jsonl");
+    let split = entry.splits.get("validation").unwrap();
+    let report = verify(entry, &[("validation", split)], std::slice::from_ref(&file));
+    assert_eq!((report.problems.len(), report.notes.len()), (0, 1), "{report:?}");
+    assert!(report.notes[0].contains("without titles"));
     let google = layout::normalize(entry, "boolq", read::rows(&file).unwrap()).unwrap();
     for (a, b) in google.iter().zip(&boolq.rows) {
         assert_eq!((&a["label"], &a["question"]), (&b["label"], &b["question"]));

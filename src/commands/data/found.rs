@@ -59,18 +59,13 @@ pub fn entry(name: &str) -> Result<&'static Entry> {
 pub fn splits<'a>(entry: &'a Entry, wanted: Option<&str>) -> Result<Vec<(&'a str, &'a Split)>> {
     let all: Vec<(&str, &Split)> = entry.splits.iter().collect();
     let Some(wanted) = wanted else { return Ok(all) };
-    match entry.splits.get(wanted) {
-        Some(split) => Ok(vec![(wanted_name(&all, wanted), split)]),
-        None => {
-            let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-            let hint = suggest(wanted, "splits", &names);
-            Err(anyhow::anyhow!("'{}' has no split '{wanted}'\nhint: {hint}", entry.name))
-        }
+    let one: Vec<_> = all.iter().copied().filter(|(name, _)| *name == wanted).collect();
+    if one.is_empty() {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        let hint = suggest(wanted, "splits", &names);
+        anyhow::bail!("'{}' has no split '{wanted}'\nhint: {hint}", entry.name);
     }
-}
-
-fn wanted_name<'a>(all: &[(&'a str, &Split)], wanted: &str) -> &'a str {
-    all.iter().map(|(name, _)| *name).find(|name| *name == wanted).expect("the split is there")
+    Ok(one)
 }
 
 /// The splits of a dataset that are at hand.

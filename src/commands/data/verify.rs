@@ -72,6 +72,9 @@ fn text(output: &Output) -> String {
         if report.files.iter().all(|file| file.checked) && !report.files.is_empty() {
             known.push("checksum");
         }
+        if report.rows_known {
+            known.push("rows");
+        }
         if report.content_known {
             known.push("content");
         }
