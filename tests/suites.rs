@@ -342,6 +342,24 @@ fn a_gate_passes_equal_bits_and_names_the_first_difference() {
     ");
 }
 
+/// What the workflow of this repository checks. If twins or tasks changed on purpose: `ci/update-baselines`.
+#[test]
+fn the_committed_baseline_holds() {
+    let folder = TempDir::new().unwrap();
+    let ci = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci");
+    let out = folder.path().join("quick");
+    b158().arg("eval").arg(ci.join("suites/quick.yaml")).arg("-o").arg(&out).assert().success();
+    let check = b158()
+        .arg("check")
+        .arg(&out)
+        .arg("--baseline")
+        .arg(ci.join("baselines/quick.json"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(check.stdout).unwrap();
+    assert!(check.status.success() && text.contains("8 of 8 tasks equal to the bit"), "{text}");
+}
+
 #[test]
 fn where_and_when_stands_beside_the_results() {
     let folder = TempDir::new().unwrap();

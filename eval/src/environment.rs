@@ -22,6 +22,18 @@ use crate::{Error, SuiteResults};
 /// Name of the file in a results folder.
 pub const ENVIRONMENT_FILE: &str = "environment.json";
 
+/// The commit that the program was built from, if the build knew it.
+fn commit() -> Option<&'static str> {
+    option_env!("B158_COMMIT").filter(|commit| !commit.is_empty())
+}
+
+/// Which program computes: its version, with the commit where the build knew it. Logs, caches and shards of another
+/// program are not taken up.
+pub(crate) fn program() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    commit().map_or_else(|| version.to_owned(), |commit| format!("{version}+{commit}"))
+}
+
 /// Program, machine and time of an evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Environment {
@@ -46,7 +58,7 @@ impl Environment {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             b158: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("B158_COMMIT").filter(|commit| !commit.is_empty()),
+            commit: commit(),
             rustc: env!("B158_RUSTC"),
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
+use crate::environment::program;
 use crate::log::{Key, Log, Record, Records, fingerprint};
 use crate::order::batches;
 use crate::prepare::{Prepared, prepare};
@@ -189,7 +190,7 @@ impl<'t> Plan<'t> {
         });
         let documents: Vec<Planned> = documents.collect();
         let key = Key {
-            b158: env!("CARGO_PKG_VERSION").into(),
+            b158: program(),
             model_sha256: options.model_sha256.clone(),
             task: task.task.clone(),
             task_sha256: task.sha256(),

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::compare::Margins;
+use crate::environment::program;
 use crate::results::{ModelResults, Settings, SuiteResults, TaskResults};
 use crate::shard::{SHARD_FILE, Shard};
 use crate::task::Task;
@@ -100,7 +101,7 @@ impl SuiteResults {
         }
         json!({
             "shard": shard,
-            "b158": env!("CARGO_PKG_VERSION"),
+            "b158": program(),
             "suite": self.suite,
             "margins": self.margins,
             "models": models,

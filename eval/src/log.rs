@@ -119,7 +119,8 @@ const ANEW: &str = "choose another folder, or evaluate anew without --resume";
 /// What log-likelihoods follow from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Key {
-    /// Version of this program.
+    /// Version of the program, with the commit where it is known. Builds of one version are taken for equal: who
+    /// changes the arithmetic evaluates anew.
     pub b158: String,
     /// SHA-256 of weights, config and tokenizer.
     pub model_sha256: String,
