@@ -26,7 +26,7 @@ pub use text::Text;
 
 use crate::evaluate::Progress;
 use crate::request::Request;
-use crate::{Error, LanguageModel, Score, ScoreRequest};
+use crate::{Error, LanguageModel, Score};
 
 /// How to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -164,16 +164,19 @@ pub fn measure(
 ) -> Result<Perplexities, Error> {
     let (context, stride) = sizes(model, options)?;
     let protocol = options.protocol;
+    let plan = |text: &Text| match protocol {
+        Protocol::LmEval => lm_eval::plan(model, text, context),
+        Protocol::Paper => paper::plan(model, text, context),
+        Protocol::LlamaCpp => llama_cpp::plan(model, text, context),
+        Protocol::Gptq => gptq::plan(model, text, context),
+        Protocol::HfStrided => hf_strided::plan(model, text, context, stride),
+    };
+    let plans = texts.iter().map(plan).collect::<Result<Vec<Plan>, Error>>()?;
+    progress.begin(plans.iter().flat_map(|plan| &plan.windows).map(inputs).sum());
     let mut files = Vec::with_capacity(texts.len());
-    for text in texts {
-        let plan = match protocol {
-            Protocol::LmEval => lm_eval::plan(model, text, context),
-            Protocol::Paper => paper::plan(model, text, context),
-            Protocol::LlamaCpp => llama_cpp::plan(model, text, context),
-            Protocol::Gptq => gptq::plan(model, text, context),
-            Protocol::HfStrided => hf_strided::plan(model, text, context, stride),
-        }?;
-        let scored = score(model, &plan.windows, &text.name, progress)?;
+    for (text, plan) in texts.iter().zip(plans) {
+        progress.task(&text.name);
+        let scored = score(model, &plan.windows, progress)?;
         let tokens = scored.logprobs().count();
         let sum = scored.sum();
         let perplexity = libm::exp(-sum / tokens as f64);
@@ -200,6 +203,7 @@ pub fn measure(
             left_out: plan.left_out,
         });
     }
+    progress.end();
     let mean = files.iter().fold(0.0, |sum, file| sum + file.perplexity) / files.len() as f64;
     let mean = (protocol == Protocol::Paper && files.len() > 1).then_some(mean);
     let stride = (protocol == Protocol::HfStrided).then_some(stride);
@@ -238,26 +242,21 @@ fn sizes(model: &dyn LanguageModel, options: &Options) -> Result<(usize, usize),
 }
 
 /// Scores windows; every one by itself, so that neither threads nor order matter.
-fn score(
-    model: &dyn LanguageModel,
-    windows: &[Request],
-    name: &str,
-    progress: &dyn Progress,
-) -> Result<Scored, Error> {
-    let tokens = |window: &Request| (window.ctx_ids.len() + window.cont_ids.len()) as u64;
-    progress.begin(windows.iter().map(tokens).sum());
-    progress.task(name);
+fn score(model: &dyn LanguageModel, windows: &[Request], progress: &dyn Progress) -> Result<Scored, Error> {
     let scores: Vec<Result<Score, Error>> = windows
         .par_iter()
         .map(|window| {
-            let request = ScoreRequest { context: &window.ctx_ids, continuation: &window.cont_ids };
-            let score = model.score(request.context, request.continuation);
-            progress.advance(tokens(window));
+            let score = model.score(&window.ctx_ids, &window.cont_ids);
+            progress.advance(inputs(window));
             score
         })
         .collect();
-    progress.end();
     Ok(Scored { windows: scores.into_iter().collect::<Result<_, _>>()? })
+}
+
+/// Tokens that are read for a window.
+fn inputs(window: &Request) -> u64 {
+    (window.ctx_ids.len() + window.cont_ids.len()).saturating_sub(1) as u64
 }
 
 /// A window that is read up to `scored_from`, and scored from there on.
