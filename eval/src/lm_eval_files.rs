@@ -39,9 +39,10 @@ pub fn write(dir: &Path, results: &SuiteResults, data: &DataSource, date: &str) 
         for task in &model.tasks {
             let split = task.task.split();
             // A window of packed texts is no row.
-            let rows = match task.task.is_packed(model.settings.preset) {
-                true => Vec::new(),
-                false => data.load(task.task.stem(split), split)?.rows,
+            let rows = if task.task.is_packed(model.settings.preset) {
+                Vec::new()
+            } else {
+                data.load(task.task.stem(split), split)?.rows
             };
             let mut lines = String::new();
             for document in &task.documents {

@@ -346,7 +346,7 @@ mod tests {
             measure(&Bytes, &texts, &Options { protocol, context: None, stride: None }, &()).unwrap()
         };
         let paper = measured(Protocol::Paper);
-        assert_eq!(paper.mean, Some((paper.files[0].perplexity + paper.files[1].perplexity) / 2.0));
+        assert_eq!(paper.mean, Some(f64::midpoint(paper.files[0].perplexity, paper.files[1].perplexity)));
         assert_eq!((paper.files[1].windows, paper.files[1].tokens), (1, 6));
         assert_eq!(measured(Protocol::LmEval).mean, None);
         assert_eq!(
