@@ -180,17 +180,19 @@ pub fn measure(
         let tokens = scored.logprobs().count();
         let sum = scored.sum();
         let perplexity = libm::exp(-sum / tokens as f64);
-        if tokens == 0 || !sum.is_finite() {
-            let message = if tokens == 0 {
-                "it has no tokens to score".into()
-            } else {
-                format!("the log-likelihood is {sum}")
-            };
-            let hint = if tokens == 0 {
-                "give a longer text"
-            } else {
-                "the model's weights or its conversion are damaged"
-            };
+        let refusal = match (tokens, plan.left_out) {
+            (0, 0) => Some(("it has no tokens to score".to_owned(), "give a longer text")),
+            (0, n) => {
+                let message = format!("none of its {n} lines or rows fits into a window of {context} tokens");
+                Some((message, "give a model with a longer context, or a larger --ctx"))
+            }
+            _ if sum.is_finite() => None,
+            _ => {
+                let message = format!("the log-likelihood is {sum}");
+                Some((message, "the model's weights or its conversion are damaged"))
+            }
+        };
+        if let Some((message, hint)) = refusal {
             return Err(Error::Config { file: text.name.clone(), message, hint: hint.into() });
         }
         files.push(Perplexity {
@@ -381,6 +383,10 @@ mod tests {
         insta::assert_snapshot!(message(Protocol::Paper, None, None, "\n"), @r"
         t.txt: it has no tokens to score
         hint: give a longer text
+        ");
+        insta::assert_snapshot!(message(Protocol::Paper, None, None, "a line that is too long"), @r"
+        t.txt: none of its 1 lines or rows fits into a window of 8 tokens
+        hint: give a model with a longer context, or a larger --ctx
         ");
         insta::assert_snapshot!(message(Protocol::Paper, None, Some(2), "a"), @r"
         options: protocol paper has no stride
