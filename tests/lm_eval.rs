@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use b158_eval::{SuiteResults, TaskResults, results::Sample};
-use common::{b158, oracle};
+use common::{b158, fixtures, oracle, twin};
 use serde_json::Value;
 
 /// In the order of the recordings.
@@ -240,4 +240,34 @@ fn the_model_ternarized_afterwards_agrees() {
         task.within(1.0);
         task.close("bits_per_byte,none", 1e-4);
     }
+}
+
+#[test]
+fn prompts_longer_than_the_context_are_counted_and_told() {
+    let out = tempfile::TempDir::new().unwrap();
+    let eval = |context: &str| {
+        let output = b158()
+            .args([
+                "eval",
+                "--model",
+                &format!("m={}", twin("tiny-llama-f16").display()),
+                "--tasks",
+                "arc_easy",
+            ])
+            .args(["--limit", "4", "--max-length", context, "--data"])
+            .arg(fixtures())
+            .arg("-o")
+            .arg(out.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let count = json(&out.path().join("results.json"))["models"]["m"]["truncated"]["arc_easy"].clone();
+        (count, String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(eval("256"), (0.into(), String::new()));
+    let (count, told) = eval("44");
+    insta::assert_snapshot!(format!("{count}\n{told}"), @r"
+    10
+    note: m, arc_easy: 10 of 15 requests are longer than the context of 44 tokens; the model did not see the beginning of their prompts
+    ");
 }

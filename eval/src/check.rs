@@ -511,7 +511,7 @@ mod tests {
         {
           "baseline": 1,
           "suite": "desk",
-          "suite_sha256": "6a011d1dbd0838267db087165593036cdf2b5eab0e4d2756abf795a1b9fb4799",
+          "suite_sha256": "63095a22814220fe0a3a3239a04378b876a08f2ed1e9d1782ef4701fd3149596",
           "models": [
             {
               "name": "fp16",
@@ -520,7 +520,7 @@ mod tests {
               "tasks": [
                 {
                   "task": "arc_easy",
-                  "task_sha256": "36016afc5a4a81e708e2607ce3dedf3dd7b5850640f827e17344501c367c933b",
+                  "task_sha256": "946a43d414eab8a8021b099875eb62ec52bf05f6e8f6782a8dfc7c58c6c6ada1",
                   "data_sha256": "",
                   "digest": "a0a6b7e41daf19b55b0ac0842c4a143074332f76b31dfb72117dc3bd0fccd9aa",
                   "metrics": {

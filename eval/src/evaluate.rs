@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::environment::program;
 use crate::log::{Key, Log, Record, Records, fingerprint};
 use crate::order::batches;
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Documents, Prepared, prepare};
 use crate::request::Encoder;
 use crate::results::{Document, ModelResults, Sample, Settings, TaskResults};
 use crate::shard::Shard;
@@ -117,8 +117,8 @@ pub fn evaluate(
     let settings =
         Settings { preset: options.preset, limit: options.limit, add_bos: options.add_bos, max_length };
     let encoder = Encoder::new(model, options.preset, options.add_bos.unwrap_or(true), max_length)?;
-    let cache = options.cache.as_deref().map(Cache::open).transpose()?;
     let tasks: Vec<Task> = tasks.iter().map(|task| task.under(options.preset, options.num_fewshot)).collect();
+    let cache = options.cache.as_deref().map(Cache::open).transpose()?;
     let mut plans = Vec::with_capacity(tasks.len());
     for task in &tasks {
         plans.push(Plan::new(task, data, &encoder, &settings, options, cache.as_ref())?);
@@ -168,27 +168,16 @@ impl<'t> Plan<'t> {
         cache: Option<&Cache>,
     ) -> Result<Self, Error> {
         let split = task.split();
-        let mut dataset = data.load(task.stem(split), split)?;
+        let dataset = data.load(task.stem(split), split)?;
         let data_sha256 = digest_of(&dataset.rows);
-        let mut original = dataset.rows.len();
-        dataset.rows.truncate(options.limit.unwrap_or(original));
-        let prepared = prepare(task, &dataset, data, encoder)?;
-        let Dataset { rows, origin } = dataset;
-        let lengths: Vec<usize> = if prepared.len() == rows.len() {
-            rows.iter().map(|row| row.to_string().len()).collect()
-        } else {
-            // Windows of packed texts count as documents.
-            original = prepared.len();
-            let tokens = |r: &crate::request::Request| r.ctx_ids.len() + r.cont_ids.len();
-            prepared.iter().map(|document| document.requests.iter().map(tokens).sum()).collect()
-        };
-        let wanted = options.shard.map(|shard| shard.documents(&lengths));
-        let is_wanted = |id: &usize| wanted.as_ref().is_none_or(|ids| ids.binary_search(id).is_ok());
-        let documents = (0..).zip(prepared).filter(|(id, _)| is_wanted(id)).map(|(id, prepared)| {
+        let Documents { original, prepared } =
+            prepare(task, &dataset, data, encoder, options.limit, options.shard)?;
+        let planned = |(id, prepared): (usize, Prepared)| {
             let ids = fingerprint(&prepared.requests, settings.max_length);
             Planned { id, prepared, ids }
-        });
-        let documents: Vec<Planned> = documents.collect();
+        };
+        let documents: Vec<Planned> = prepared.into_iter().map(planned).collect();
+        let Dataset { origin, .. } = dataset;
         let key = Key {
             b158: program(),
             model_sha256: options.model_sha256.clone(),
@@ -364,7 +353,7 @@ mod tests {
             None
         }
         fn eos(&self) -> Option<u32> {
-            None
+            Some(257)
         }
         fn max_length(&self) -> usize {
             64
@@ -434,9 +423,9 @@ mod tests {
         DATA/arc_easy.jsonl, line 2: EOF while parsing an object at column 87
         hint: a .jsonl file holds one JSON object per line
         ");
-        insta::assert_snapshot!(run("wikitext", r#"{"text": "a"}"#, false).unwrap_err(), @r"
+        insta::assert_snapshot!(run("wikitext", r#"{"txt": "a"}"#, false).unwrap_err(), @r"
         task wikitext, document 0 of DATA/wikitext.jsonl: doc_to_target names the column 'page', which the document lacks
-        hint: its columns: text
+        hint: its columns: txt
         ");
         insta::assert_snapshot!(run("arc_easy", GOOD, true).unwrap_err(), @r"
         task arc_easy, document 0 of DATA/arc_easy.jsonl: the model's log-likelihood is NaN
@@ -462,6 +451,29 @@ mod tests {
         // One byte of id 1: -1 nat over two words and one byte.
         let values: Vec<f64> = results.metrics().iter().map(|m| m.value).collect();
         assert_eq!(values, [libm::exp(0.5), libm::exp(1.0), 1.0 / std::f64::consts::LN_2]);
+    }
+
+    #[test]
+    fn windows_of_packed_texts_are_documents() {
+        let tasks = [all_tasks(None).unwrap()["wikitext"].clone()];
+        let dir = tempfile::tempdir().unwrap();
+        let row = format!("{{\"page\": \"{}\"}}\n", "forty characters or so fill most of it\\n".repeat(3));
+        std::fs::write(dir.path().join("wikitext.jsonl"), row.repeat(2)).unwrap();
+        let data = DataSource::folder(dir.path());
+        let run = |limit, shard: Option<&str>| {
+            let shard = shard.map(|text| text.parse().unwrap());
+            let options = EvalOptions { preset: Preset::Paper, limit, shard, ..EvalOptions::default() };
+            evaluate(&Bytes { broken: false }, &tasks, &data, &options, &()).unwrap().tasks.remove(0)
+        };
+        let ids = |results: &TaskResults| results.documents.iter().map(|d| d.id).collect::<Vec<_>>();
+        let whole = run(None, None);
+        assert_eq!((whole.original, ids(&whole)), (6, vec![0, 1, 2, 3, 4, 5]));
+        let first = run(Some(3), None);
+        assert_eq!((first.original, &first.documents[..]), (6, &whole.documents[..3]));
+        let parts = [run(Some(3), Some("1/2")), run(Some(3), Some("2/2"))];
+        let mut dealt: Vec<usize> = parts.iter().flat_map(ids).collect();
+        dealt.sort_unstable();
+        assert_eq!((parts[1].original, dealt), (6, vec![0, 1, 2]));
     }
 
     #[test]

@@ -81,7 +81,10 @@ fn load(task: &Task, origin: &str, data: &DataSource) -> Result<Dataset, Error> 
                 task.task,
                 task.shots()
             ),
-            hint: format!("put {0}-{split}.jsonl beside {0}-{1}.jsonl", task.dataset, task.split()),
+            hint: match data {
+                DataSource::Desk => "the desk has no examples: give a folder as --data".to_owned(),
+                _ => format!("put {0}-{split}.jsonl beside {0}-{1}.jsonl", task.dataset, task.split()),
+            },
         });
     }
     Ok(pool)
@@ -198,6 +201,11 @@ mod tests {
         insta::assert_snapshot!(message(1, Some(&["q", "q"])), @r"
         DATA/piqa-train.jsonl: of the 2 examples drawn for document 0, only 0 differ from it
         hint: ask for fewer examples, or add documents there
+        ");
+        let desk = Examples::draw(&piqa(1), &rows(&["q"]), "desk piqa", &DataSource::desk());
+        insta::assert_snapshot!(desk.err().unwrap(), @r"
+        desk piqa: task piqa takes its 1 examples from the split 'train', and there is no file of that split
+        hint: the desk has no examples: give a folder as --data
         ");
         let broken = Task { doc_to_text: "gaol".into(), ..piqa(1) };
         insta::assert_snapshot!(drawn(&broken, &["q"], Some(&["x", "x"])).unwrap_err(), @r"

@@ -37,7 +37,13 @@ pub fn write(dir: &Path, results: &SuiteResults, data: &DataSource, date: &str) 
         let failed = |source| OutputError { file: folder.clone(), source };
         std::fs::create_dir_all(&folder).map_err(failed)?;
         for task in &model.tasks {
-            let rows = data.load(task.task.stem(task.task.split()), task.task.split())?.rows;
+            let split = task.task.split();
+            // A window of packed texts is no row.
+            let rows = if task.task.is_packed(model.settings.preset) {
+                Vec::new()
+            } else {
+                data.load(task.task.stem(split), split)?.rows
+            };
             let mut lines = String::new();
             for document in &task.documents {
                 let row = rows.get(document.id).unwrap_or(&Value::Null);
@@ -97,7 +103,12 @@ fn sample(task: &TaskResults, document: &Document, row: &Value) -> Value {
         sample[name] = match document.outcome {
             _ if metric.higher_is_better() => json!(f64::from(u8::from(document.correct(index)))),
             Outcome::Rolling { words, bytes } => {
-                json!([document.loglikelihood(), if name == "word_perplexity" { words } else { bytes }])
+                let units = match metric {
+                    crate::Metric::WordPerplexity => words,
+                    crate::Metric::TokenPerplexity => document.tokens(),
+                    _ => bytes,
+                };
+                json!([document.loglikelihood(), units])
             }
             _ => json!(document.loglikelihood()),
         };

@@ -225,7 +225,7 @@ mod tests {
         hint: merge shards of one evaluation only
         ");
         insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[0].task.version = 2.0), @r"
-        part2: SHA-256 of the definition of task 'arc_easy': 2bb719f632ae, but 36016afc5a4a in part1
+        part2: SHA-256 of the definition of task 'arc_easy': 1bec7b50e129, but 946a43d414ea in part1
         hint: merge shards of one evaluation only
         ");
         insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[1].data_sha256 = "7".repeat(64)), @r"

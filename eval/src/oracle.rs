@@ -141,7 +141,7 @@ fn data(oracle: &Path, paper: bool) -> tempfile::TempDir {
 fn replay(oracle: &Path, run: &str) -> (ModelResults, Vec<Value>, Value) {
     let (model, requests, results) = Replay::open(oracle, run);
     let meta = &results["oracle"];
-    let paper = run.ends_with(".paper");
+    let paper = run.split('.').next_back() == Some("paper");
     let options = EvalOptions {
         name: run.into(),
         preset: if paper { Preset::Paper } else { Preset::LmEval },

@@ -12,11 +12,11 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use rayon::prelude::*;
 
-use crate::evaluate::Preset;
 use crate::few_shot::Examples;
 use crate::metrics::Metric;
 use crate::request::{Encoder, Failure, Refusal, Request};
 use crate::results::{Outcome, Sample};
+use crate::shard::Shard;
 use crate::task::{Choices, OutputType, Packing, Process, Target, Task};
 use crate::template::{self, Row, Templates};
 use crate::{Error, detokenize, python};
@@ -49,7 +49,15 @@ impl Question {
     }
 }
 
-/// The documents of a task, the first ones of their split, as requests.
+/// The documents of a task as requests.
+pub(crate) struct Documents {
+    /// Number of documents that the data has; of packed texts, of windows.
+    pub original: usize,
+    /// Those that are wanted, ascending by their index.
+    pub prepared: Vec<(usize, Prepared)>,
+}
+
+/// Turns the documents of a task into requests: the first `limit` ones, and of those the shard's.
 ///
 /// # Errors
 /// The first one in the order of the documents.
@@ -58,7 +66,9 @@ pub(crate) fn prepare(
     documents: &Dataset,
     data: &DataSource,
     encoder: &Encoder,
-) -> Result<Vec<Prepared>, Error> {
+    limit: Option<usize>,
+    shard: Option<Shard>,
+) -> Result<Documents, Error> {
     let Dataset { rows, origin } = documents;
     let refused = |document: usize, failure: Failure| match failure {
         Failure::Refused((message, hint)) => {
@@ -66,20 +76,30 @@ pub(crate) fn prepare(
         }
         Failure::Failed(error) => error,
     };
+    if task.is_packed(encoder.preset()) {
+        let windows = pack(task, rows, encoder).map_err(|(document, failure)| refused(document, failure))?;
+        return Ok(deal_windows(windows, limit, shard));
+    }
+    let original = rows.len();
+    let rows = &rows[..limit.unwrap_or(original).min(original)];
     if let Some((document, refusal)) = duplicate(rows) {
         return Err(refused(document, Failure::Refused(refusal)));
     }
-    if encoder.preset() == Preset::Paper && task.output_type == OutputType::LoglikelihoodRolling {
-        return prepare_packed(task, rows, encoder).map_err(|(document, failure)| refused(document, failure));
-    }
     let examples = Examples::draw(task, rows, origin, data)?;
-    let prepared: Vec<_> = rows
+    let wanted = match shard {
+        Some(shard) => shard.documents(&rows.iter().map(|row| row.to_string().len()).collect::<Vec<usize>>()),
+        None => (0..rows.len()).collect(),
+    };
+    let prepared: Vec<_> = wanted
         .par_iter()
-        .enumerate()
-        .map(|(id, row)| prepare_document(task, row, &examples.before(id), encoder))
+        .map(|id| prepare_document(task, &rows[*id], &examples.before(*id), encoder))
         .collect();
-    let in_order = prepared.into_iter().enumerate();
-    in_order.map(|(id, document)| document.map_err(|failure| refused(id, failure))).collect()
+    let in_order = wanted.into_iter().zip(prepared);
+    let prepared = in_order.map(|(id, document)| match document {
+        Ok(document) => Ok((id, document)),
+        Err(failure) => Err(refused(id, failure)),
+    });
+    Ok(Documents { original, prepared: prepared.collect::<Result<_, _>>()? })
 }
 
 /// The first document whose `id` an earlier one has: it would count twice.
@@ -173,13 +193,12 @@ fn prepare_continuation(
     Ok(Prepared { requests, question: Question::Continuation })
 }
 
-/// The windows that the documents' texts fill, each of which counts as a document. An error comes with the index of
-/// its document.
-fn prepare_packed(
+/// The windows that the documents' texts fill. An error comes with the index of its document.
+fn pack(
     task: &Task,
     rows: &[serde_json::Value],
     encoder: &Encoder,
-) -> Result<Vec<Prepared>, (usize, Failure)> {
+) -> Result<Vec<Request>, (usize, Failure)> {
     let templates = Templates::new();
     let mut texts = Vec::with_capacity(rows.len());
     for (id, row) in rows.iter().enumerate() {
@@ -194,11 +213,29 @@ fn prepare_packed(
         }
     };
     let packed = encoder.packed(&pieces).map_err(|error| (0, error.into()))?;
-    let prepared = |window| {
-        // Words and bytes are those of whole texts.
-        Prepared { requests: vec![window], question: Question::Rolling { words: 0, bytes: 0 } }
+    if packed.windows.is_empty() {
+        let message = format!("no text of the task fits into a window of {} tokens", encoder.max_length());
+        return Err((0, refuse(message, "raise the context length")));
+    }
+    Ok(packed.windows)
+}
+
+/// Windows as documents: the first `limit` ones, and of those the shard's.
+fn deal_windows(windows: Vec<Request>, limit: Option<usize>, shard: Option<Shard>) -> Documents {
+    let original = windows.len();
+    let first = windows.iter().take(limit.unwrap_or(original));
+    let lengths: Vec<usize> = first.map(|window| window.cont_ids.len()).collect();
+    let wanted = match shard {
+        Some(shard) => shard.documents(&lengths),
+        None => (0..lengths.len()).collect(),
     };
-    Ok(packed.windows.into_iter().map(prepared).collect())
+    let mut windows: Vec<Option<Request>> = windows.into_iter().map(Some).collect();
+    let prepared = wanted.into_iter().filter_map(|id| {
+        // Words and bytes are those of whole texts.
+        let question = Question::Rolling { words: 0, bytes: 0 };
+        Some((id, Prepared { requests: vec![windows[id].take()?], question }))
+    });
+    Documents { original, prepared: prepared.collect() }
 }
 
 /// The text that a task scores in place of choices.

@@ -110,6 +110,11 @@ impl<'m> Encoder<'m> {
         self.preset
     }
 
+    /// Longest input in tokens.
+    pub(crate) fn max_length(&self) -> usize {
+        self.max_length
+    }
+
     /// A text that starts with BOS already gets no other special tokens.
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let has_bos = self.model.bos_text().is_some_and(|bos| !bos.is_empty() && text.starts_with(bos));

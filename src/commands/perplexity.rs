@@ -22,7 +22,7 @@ pub fn run(args: &PerplexityArgs, isa: Isa, printer: &Printer) -> Result<ExitSta
         context: args.ctx.map(NonZeroUsize::get),
         stride: args.stride.map(NonZeroUsize::get),
     };
-    let measured = measure(&model, &texts, &options, &SuiteBar::new(texts.len()))?;
+    let measured = measure(&model, &texts, &options, &SuiteBar::new(1))?;
     printer.result(&measured, || text(&measured))?;
     Ok(ExitStatus::Success)
 }
@@ -34,17 +34,25 @@ fn text(measured: &Perplexities) -> String {
     let per_text = measured.files.iter().any(|file| file.per_text.is_some());
     let error = measured.files.iter().any(|file| file.error.is_some());
     let left_out = measured.files.iter().any(|file| file.left_out > 0);
-    let mut header = vec![("File", Left)];
+    let protocol = measured.protocol.name();
+    // The number never stands without its protocol, not even where only the table is copied.
+    let mut header = vec![("File".to_owned(), Left)];
+    let mut column = |name: &str| header.push((name.to_owned(), Right));
     if per_text {
-        header.extend([("Per word", Right), ("Per byte", Right), ("Bits per byte", Right)]);
+        column(&format!("{protocol} word perplexity"));
+        column("per byte");
+        column("bits per byte");
+        column("per token");
+    } else {
+        column(&format!("{protocol} perplexity"));
     }
-    header.push(("Per token", Right));
     if error {
-        header.push(("±", Right));
+        column("±");
     }
-    header.extend([("Tokens scored", Right), ("Windows", Right)]);
+    column("Tokens scored");
+    column("Windows");
     if left_out {
-        header.push(("Too long, left out", Right));
+        column("Too long, left out");
     }
     let mut rows = Vec::new();
     for file in &measured.files {
@@ -66,11 +74,7 @@ fn text(measured: &Perplexities) -> String {
     }
     let table = markdown(&header, &rows);
     let mean = measured.mean.map_or(String::new(), |m| {
-        format!("\nmean perplexity of {} files, protocol {}: {m:.4}\n", rows.len(), measured.protocol.name())
+        format!("\nmean perplexity of {} files, protocol {protocol}: {m:.4}\n", rows.len())
     });
-    format!(
-        "perplexity, protocol {}, context {}{stride}\n\n{table}{mean}",
-        measured.protocol.name(),
-        measured.context
-    )
+    format!("perplexity, protocol {protocol}, context {}{stride}\n\n{table}{mean}", measured.context)
 }

@@ -101,8 +101,8 @@ pub fn note_truncated(results: &SuiteResults, printer: &Printer) {
             if truncated > 0 {
                 let requests: usize = task.documents.iter().map(|d| d.samples.len()).sum();
                 printer.note(&format!(
-                    "note: {}, {}: {truncated} of {requests} prompts are longer than the context of {context} tokens; \
-                     the model did not see their beginning",
+                    "note: {}, {}: {truncated} of {requests} requests are longer than the context of {context} tokens; \
+                     the model did not see the beginning of their prompts",
                     model.name, task.task.task
                 ));
             }

@@ -26,7 +26,7 @@ pub use text::Text;
 
 use crate::evaluate::Progress;
 use crate::request::Request;
-use crate::{Error, LanguageModel, Score, ScoreRequest};
+use crate::{Error, LanguageModel, Score};
 
 /// How to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -164,30 +164,35 @@ pub fn measure(
 ) -> Result<Perplexities, Error> {
     let (context, stride) = sizes(model, options)?;
     let protocol = options.protocol;
+    let plan = |text: &Text| match protocol {
+        Protocol::LmEval => lm_eval::plan(model, text, context),
+        Protocol::Paper => paper::plan(model, text, context),
+        Protocol::LlamaCpp => llama_cpp::plan(model, text, context),
+        Protocol::Gptq => gptq::plan(model, text, context),
+        Protocol::HfStrided => hf_strided::plan(model, text, context, stride),
+    };
+    let plans = texts.iter().map(plan).collect::<Result<Vec<Plan>, Error>>()?;
+    progress.begin(plans.iter().flat_map(|plan| &plan.windows).map(inputs).sum());
     let mut files = Vec::with_capacity(texts.len());
-    for text in texts {
-        let plan = match protocol {
-            Protocol::LmEval => lm_eval::plan(model, text, context),
-            Protocol::Paper => paper::plan(model, text, context),
-            Protocol::LlamaCpp => llama_cpp::plan(model, text, context),
-            Protocol::Gptq => gptq::plan(model, text, context),
-            Protocol::HfStrided => hf_strided::plan(model, text, context, stride),
-        }?;
-        let scored = score(model, &plan.windows, &text.name, progress)?;
+    for (text, plan) in texts.iter().zip(plans) {
+        progress.task(&text.name);
+        let scored = score(model, &plan.windows, progress)?;
         let tokens = scored.logprobs().count();
         let sum = scored.sum();
         let perplexity = libm::exp(-sum / tokens as f64);
-        if tokens == 0 || !sum.is_finite() {
-            let message = if tokens == 0 {
-                "it has no tokens to score".into()
-            } else {
-                format!("the log-likelihood is {sum}")
-            };
-            let hint = if tokens == 0 {
-                "give a longer text"
-            } else {
-                "the model's weights or its conversion are damaged"
-            };
+        let refusal = match (tokens, plan.left_out) {
+            (0, 0) => Some(("it has no tokens to score".to_owned(), "give a longer text")),
+            (0, n) => {
+                let message = format!("none of its {n} lines or rows fits into a window of {context} tokens");
+                Some((message, "give a model with a longer context, or a larger --ctx"))
+            }
+            _ if sum.is_finite() => None,
+            _ => {
+                let message = format!("the log-likelihood is {sum}");
+                Some((message, "the model's weights or its conversion are damaged"))
+            }
+        };
+        if let Some((message, hint)) = refusal {
             return Err(Error::Config { file: text.name.clone(), message, hint: hint.into() });
         }
         files.push(Perplexity {
@@ -200,6 +205,7 @@ pub fn measure(
             left_out: plan.left_out,
         });
     }
+    progress.end();
     let mean = files.iter().fold(0.0, |sum, file| sum + file.perplexity) / files.len() as f64;
     let mean = (protocol == Protocol::Paper && files.len() > 1).then_some(mean);
     let stride = (protocol == Protocol::HfStrided).then_some(stride);
@@ -238,26 +244,21 @@ fn sizes(model: &dyn LanguageModel, options: &Options) -> Result<(usize, usize),
 }
 
 /// Scores windows; every one by itself, so that neither threads nor order matter.
-fn score(
-    model: &dyn LanguageModel,
-    windows: &[Request],
-    name: &str,
-    progress: &dyn Progress,
-) -> Result<Scored, Error> {
-    let tokens = |window: &Request| (window.ctx_ids.len() + window.cont_ids.len()) as u64;
-    progress.begin(windows.iter().map(tokens).sum());
-    progress.task(name);
+fn score(model: &dyn LanguageModel, windows: &[Request], progress: &dyn Progress) -> Result<Scored, Error> {
     let scores: Vec<Result<Score, Error>> = windows
         .par_iter()
         .map(|window| {
-            let request = ScoreRequest { context: &window.ctx_ids, continuation: &window.cont_ids };
-            let score = model.score(request.context, request.continuation);
-            progress.advance(tokens(window));
+            let score = model.score(&window.ctx_ids, &window.cont_ids);
+            progress.advance(inputs(window));
             score
         })
         .collect();
-    progress.end();
     Ok(Scored { windows: scores.into_iter().collect::<Result<_, _>>()? })
+}
+
+/// Tokens that are read for a window.
+fn inputs(window: &Request) -> u64 {
+    (window.ctx_ids.len() + window.cont_ids.len()).saturating_sub(1) as u64
 }
 
 /// A window that is read up to `scored_from`, and scored from there on.
@@ -347,7 +348,7 @@ mod tests {
             measure(&Bytes, &texts, &Options { protocol, context: None, stride: None }, &()).unwrap()
         };
         let paper = measured(Protocol::Paper);
-        assert_eq!(paper.mean, Some((paper.files[0].perplexity + paper.files[1].perplexity) / 2.0));
+        assert_eq!(paper.mean, Some(f64::midpoint(paper.files[0].perplexity, paper.files[1].perplexity)));
         assert_eq!((paper.files[1].windows, paper.files[1].tokens), (1, 6));
         assert_eq!(measured(Protocol::LmEval).mean, None);
         assert_eq!(
@@ -382,6 +383,10 @@ mod tests {
         insta::assert_snapshot!(message(Protocol::Paper, None, None, "\n"), @r"
         t.txt: it has no tokens to score
         hint: give a longer text
+        ");
+        insta::assert_snapshot!(message(Protocol::Paper, None, None, "a line that is too long"), @r"
+        t.txt: none of its 1 lines or rows fits into a window of 8 tokens
+        hint: give a model with a longer context, or a larger --ctx
         ");
         insta::assert_snapshot!(message(Protocol::Paper, None, Some(2), "a"), @r"
         options: protocol paper has no stride

@@ -217,20 +217,16 @@ fn merged(file: &str, value: Value, folder: Option<&Path>, depth: usize) -> Resu
         // A file of an embedded task's name that includes this name means the embedded one.
         let other = |path: &PathBuf| path.is_file() && path.display().to_string() != file;
         let path = folder.map(|folder| folder.join(name)).filter(other);
-        let (file, text, folder) = match &path {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| Error::Read { path: path.clone(), source })?;
-                (path.display().to_string(), text, path.parent())
-            }
-            None => match embedded(name) {
-                Some(text) => (name.clone(), text.to_owned(), None),
-                None => {
-                    let hint =
-                        "put that file beside this one; `include: arc_easy.yaml` takes an embedded task";
-                    return config(format!("it includes {name}, which is not there"), hint);
-                }
-            },
+        let (file, text, folder) = if let Some(path) = &path {
+            let text =
+                std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            (path.display().to_string(), text, path.parent())
+        } else {
+            let Some(text) = embedded(name) else {
+                let hint = "put that file beside this one; `include: arc_easy.yaml` takes an embedded task";
+                return config(format!("it includes {name}, which is not there"), hint);
+            };
+            (name.clone(), text.to_owned(), None)
         };
         all.extend(merged(&file, yaml::parse(&file, &text)?, folder, depth - 1)?);
     }

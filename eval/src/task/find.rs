@@ -66,12 +66,12 @@ pub fn all_tasks(task_dir: Option<&Path>) -> Result<BTreeMap<String, Task>, Erro
 /// [`Error::UnknownTask`] with the nearest name, otherwise those of [`all_tasks`].
 pub fn find_tasks(names: &[String], task_dir: Option<&Path>) -> Result<Vec<Task>, Error> {
     let sources = sources(task_dir)?;
-    let find = |name: &String| match sources.get(name) {
-        Some(source) => source.parse(),
-        None => {
-            let known: Vec<&str> = sources.keys().map(String::as_str).collect();
-            Err(Error::UnknownTask { name: name.clone(), hint: suggest(name, "tasks", &known) })
+    let find = |name: &String| {
+        if let Some(source) = sources.get(name) {
+            return source.parse();
         }
+        let known: Vec<&str> = sources.keys().map(String::as_str).collect();
+        Err(Error::UnknownTask { name: name.clone(), hint: suggest(name, "tasks", &known) })
     };
     names.iter().map(find).collect()
 }

@@ -266,7 +266,7 @@ impl Task {
         if task.output_type != OutputType::LoglikelihoodRolling && task.num_fewshot != Some(0) {
             task.num_fewshot = num_fewshot.or(task.num_fewshot);
         }
-        if preset == Preset::Paper && task.output_type == OutputType::LoglikelihoodRolling {
+        if task.is_packed(preset) {
             let metric = Metric::TokenPerplexity;
             task.metric_list = vec![MetricEntry { metric, aggregation: None, higher_is_better: None }];
             task.process = None;
@@ -277,6 +277,11 @@ impl Task {
     /// SHA-256 of the definition, as 64 hexadecimal digits.
     pub fn sha256(&self) -> String {
         b158_datasets::table::sha256(serde_json::to_string(self).expect("plain values").as_bytes())
+    }
+
+    /// Whether its texts are packed into windows, each of which counts as a document.
+    pub fn is_packed(&self, preset: Preset) -> bool {
+        preset == Preset::Paper && self.output_type == OutputType::LoglikelihoodRolling
     }
 
     /// The metrics, in the order of the file.
