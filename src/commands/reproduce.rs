@@ -12,7 +12,7 @@ use b158_eval::{
     claims::Ledger,
     environment::Environment,
     find_tasks,
-    report::{Form, Known, Measurements, Report, Run},
+    report::{Form, Known, Measurements, Report, Run, curves},
     suite::SuiteModel,
 };
 use b158_kernels::Isa;
@@ -55,7 +55,12 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     let known = Measurements::new(notice, known);
     known.write(&args.output)?;
 
-    let run = Run::new(results, &known, None)?;
+    let base = file.parent().unwrap_or(Path::new("."));
+    let sources: Vec<_> = suite.models.iter().map(|m| (m.size.as_deref(), base.join(&m.path))).collect();
+    let curves = curves::of_models(sources.iter().map(|(size, path)| (*size, path.as_path())))?;
+    curves::write(&args.output, &curves)?;
+
+    let run = Run { curves, ..Run::new(results, &known, None)? };
     let claims = claims::ledger(&run, &claims::in_folder(&args.output)?)?;
     let report = Report { runs: vec![run], claims: Some(claims), public_data: false };
     report.write(Form::Markdown, &args.output)?;

@@ -95,7 +95,7 @@ impl Ledger {
         )
     }
 
-    /// All claims as a table.
+    /// All claims as a table, those that have a verdict first.
     pub fn sheet(&self) -> Sheet {
         let mut sheet = Sheet::new("Claims of the papers");
         for title in ["claim", "source", "what it says", "what is tested here"] {
@@ -103,7 +103,9 @@ impl Ledger {
         }
         sheet.column("measured", Right);
         sheet.column("verdict", Left);
-        for entry in &self.claims {
+        let (open, decided): (Vec<&Entry>, Vec<&Entry>) =
+            self.claims.iter().partition(|e| matches!(e.outcome, Outcome::NotTestable { .. }));
+        for entry in decided.into_iter().chain(open) {
             sheet.rows.push(vec![
                 entry.id.as_str().into(),
                 entry.source.as_str().into(),

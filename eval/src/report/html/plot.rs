@@ -21,7 +21,7 @@ use super::super::run::distinct;
 /// Series that have a colour and a shape of their own; further ones share them.
 pub const STYLES: usize = 6;
 
-const WIDTH: u32 = 560;
+const WIDTH: u32 = 480;
 const TEXT: RGBColor = RGBColor(1, 1, 0);
 const GRID: RGBColor = RGBColor(1, 2, 0);
 const FONT: i32 = 14;
@@ -74,19 +74,23 @@ pub fn over_numbers(series: &[Series], x: Axis<'_>, y: Axis<'_>, guide: &[(f64, 
         .filter(|(a, b)| a.is_finite() && b.is_finite())
         .collect();
     let (xs, ys) = (range(all.iter().map(|p| p.0)), range(all.iter().map(|p| p.1)));
-    picture(340, |root| {
+    picture(320, |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
             .margin_right(20)
             .x_label_area_size(46)
             .y_label_area_size(66)
             .build_cartesian_2d(xs.0..xs.1, ys.0..ys.1)?;
-        let label = |axis: Axis<'_>, v: f64| short(if axis.log { libm::pow(10.0, v) } else { v });
+        let label = |axis: Axis<'_>, v: f64| {
+            let text = short(if axis.log { libm::pow(10.0, v) } else { v });
+            // Billions of weights, as the papers write them.
+            if axis.title.starts_with("weights") { text.replace('G', "B") } else { text }
+        };
         chart
             .configure_mesh()
             .x_desc(x.title)
             .y_desc(y.title)
-            .x_labels(5)
+            .x_labels(4)
             .y_labels(6)
             .max_light_lines(1)
             .x_label_formatter(&|v| label(x, *v))
@@ -305,7 +309,8 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 
 /// A number for an axis: three digits, and a letter for thousands.
 pub fn short(value: f64) -> String {
-    let size = value.abs();
+    // What is a thousand but for rounding is one.
+    let size = value.abs() * (1.0 + 1e-9);
     let (value, letter) = if size >= 1e9 {
         (value / 1e9, "G")
     } else if size >= 1e6 {
@@ -315,7 +320,7 @@ pub fn short(value: f64) -> String {
     } else {
         (value, "")
     };
-    let digits = match value.abs() {
+    let digits = match value.abs() * (1.0 + 1e-9) {
         v if v >= 100.0 || v == 0.0 => 0,
         v if v >= 10.0 => 1,
         v if v >= 1.0 => 2,
@@ -338,8 +343,10 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         let texts: Vec<String> =
-            [0.0, 0.046, 1.0, 2.7982, 12.5, 640.0, 3162.0, 643_000.0, 1.44e6, 70e9].map(short).to_vec();
-        assert_eq!(texts, ["0", "0.046", "1", "2.8", "12.5", "640", "3.16k", "643k", "1.44M", "70G"]);
+            [0.0, 0.046, 1.0, 2.7982, 12.5, 640.0, 3162.0, 643_000.0, 1.44e6, 999_999_999.999_999, 70e9]
+                .map(short)
+                .to_vec();
+        assert_eq!(texts, ["0", "0.046", "1", "2.8", "12.5", "640", "3.16k", "643k", "1.44M", "1G", "70G"]);
     }
 
     fn series(style: usize, points: &[(f64, f64)]) -> Series {
