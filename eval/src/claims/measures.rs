@@ -215,8 +215,7 @@ impl Evidence<'_> {
 }
 
 fn perplexity_ratio(pair: &Comparison) -> Found {
-    let of = |m: &&crate::compare::MetricParity| m.metric == Metric::WordPerplexity;
-    let metric = pair.parity.metrics.iter().find(of).ok_or("no perplexity was evaluated")?;
+    let metric = pair.perplexity().ok_or("no perplexity was evaluated")?;
     Ok(Value { value: metric.effect, interval: metric.interval, weights: None })
 }
 

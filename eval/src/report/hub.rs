@@ -25,19 +25,6 @@ use super::html::identifier;
 use crate::metrics::MetricValue;
 use crate::{ModelResults, TaskResults};
 
-/// The Hub's data set of an embedded task, its configuration, and the task's name there.
-const DATA_SETS: &[(&str, &str, Option<&str>)] = &[
-    ("arc_easy", "allenai/ai2_arc", Some("ARC-Easy")),
-    ("arc_challenge", "allenai/ai2_arc", Some("ARC-Challenge")),
-    ("hellaswag", "Rowan/hellaswag", None),
-    ("boolq", "aps/super_glue", Some("boolq")),
-    ("openbookqa", "allenai/openbookqa", Some("main")),
-    ("piqa", "baber/piqa", None),
-    ("winogrande", "allenai/winogrande", Some("winogrande_xl")),
-    ("lambada_openai", "EleutherAI/lambada_openai", None),
-    ("wikitext", "EleutherAI/wikitext_document_level", Some("wikitext-2-raw-v1")),
-];
-
 /// The files of all models.
 pub fn files(report: &Report) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
@@ -69,20 +56,25 @@ fn shown(m: &MetricValue) -> f64 {
     if m.metric.higher_is_better() { m.value * 1e2 } else { m.value }
 }
 
-fn data_set(task: &TaskResults) -> Option<&'static (&'static str, &'static str, Option<&'static str>)> {
-    DATA_SETS.iter().find(|(name, ..)| *name == task.task.task)
+/// The Hub's name of the task's data; a file's type or a folder is none.
+fn data_set(task: &TaskResults) -> Option<&str> {
+    task.task
+        .dataset_path
+        .as_deref()
+        .filter(|path| path.split('/').filter(|part| !part.is_empty()).count() == 2)
 }
 
 fn current(model: &ModelResults, task: &TaskResults) -> Vec<Value> {
-    let Some((name, id, _)) = data_set(task) else { return Vec::new() };
+    let (name, Some(id)) = (&task.task.task, data_set(task)) else { return Vec::new() };
     // A list per data set and task has one score; the first metric is the task's own.
     let entry = |m: &MetricValue| {
         json!({
             "dataset": {"id": id, "task_id": name},
             "value": shown(m),
             "notes": format!(
-                "{}, {} items, b158 {}, result digest {}",
+                "{}, {}-shot, {} items, b158 {}, result digest {}",
                 m.metric.name(),
+                task.task.shots(),
                 task.documents.len(),
                 env!("CARGO_PKG_VERSION"),
                 model.digest()
@@ -95,12 +87,12 @@ fn current(model: &ModelResults, task: &TaskResults) -> Vec<Value> {
 fn model_index(model: &ModelResults, public: bool) -> Value {
     let result = |task: &TaskResults| {
         let name = &task.task.task;
-        let dataset = match data_set(task).filter(|_| public) {
-            Some((_, id, Some(config))) => {
+        let dataset = match (data_set(task).filter(|_| public), &task.task.dataset_name) {
+            (Some(id), Some(config)) => {
                 json!({"name": name, "type": id, "config": config, "split": task.task.split()})
             }
-            Some((_, id, None)) => json!({"name": name, "type": id, "split": task.task.split()}),
-            None => json!({
+            (Some(id), None) => json!({"name": name, "type": id, "split": task.task.split()}),
+            (None, _) => json!({
                 "name": format!("{name} (not the public data set of that name)"),
                 "type": format!("b158-{name}"),
                 "split": task.task.split(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::curves::{self, Curve};
 use super::measurements::{Known, Measurements};
+use crate::compare::MetricParity;
 use crate::suite::Role;
 use crate::{
     Average, AverageParity, CompareOptions, Error, Margins, Metric, ModelResults, Parity, SuiteResults,
@@ -164,6 +165,18 @@ impl Run {
         distinct(self.models.iter().map(|row| row.variant.as_str()))
     }
 
+    /// Rolling tasks, and the perplexity that says most of each: by words, or by tokens where words are not counted.
+    pub fn perplexities(&self) -> Vec<(String, Metric)> {
+        let tasks = self.evaluated.models.first().map_or(&[][..], |model| &model.tasks);
+        let first = |t: &TaskResults| {
+            let metric = [Metric::WordPerplexity, Metric::TokenPerplexity]
+                .into_iter()
+                .find(|m| t.metric(*m).is_some())?;
+            Some((t.task.task.clone(), metric))
+        };
+        tasks.iter().filter_map(first).collect()
+    }
+
     /// A model's results of a task.
     pub fn task(&self, row: &ModelRow, task: &str) -> Option<&TaskResults> {
         self.evaluated.model(&row.name)?.tasks.iter().find(|t| t.task.task == task)
@@ -177,6 +190,14 @@ impl Run {
     /// The comparison of a candidate with its baseline.
     pub fn comparison_of(&self, row: &ModelRow) -> Option<&Comparison> {
         self.comparisons.iter().find(|c| c.parity.candidate == row.name)
+    }
+}
+
+impl Comparison {
+    /// The perplexity that says most: of the first rolling task, by words or by tokens.
+    pub fn perplexity(&self) -> Option<&MetricParity> {
+        let of = |m: &&MetricParity| matches!(m.metric, Metric::WordPerplexity | Metric::TokenPerplexity);
+        self.parity.metrics.iter().find(of)
     }
 }
 

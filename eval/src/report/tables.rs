@@ -50,9 +50,10 @@ pub fn sizes(run: &Run) -> Sheet {
             sheet.column(title, Right);
         }
     }
-    let perplexities = run.evaluated.tasks_with(Metric::WordPerplexity);
-    for task in &perplexities {
-        sheet.column(format!("{task} word PPL"), Right);
+    let perplexities = run.perplexities();
+    for (task, metric) in &perplexities {
+        let unit = metric.name().trim_end_matches("_perplexity");
+        sheet.column(format!("{task} {unit} PPL"), Right);
     }
     for row in &run.models {
         let mut cells = vec![Cell::from(row.variant.as_str())];
@@ -60,8 +61,8 @@ pub fn sizes(run: &Run) -> Sheet {
             cells.extend(size_cells(run, row));
         }
         let baseline = run.baseline_of(row);
-        for task in &perplexities {
-            let of = |r: &ModelRow| run.value(r, task, Metric::WordPerplexity);
+        for (task, metric) in &perplexities {
+            let of = |r: &ModelRow| run.value(r, task, *metric);
             let Some(own) = of(row) else {
                 cells.push("?".into());
                 continue;
@@ -153,7 +154,7 @@ pub fn end_tasks(run: &Run) -> Sheet {
 
 /// Perplexity and mean accuracy of every candidate against its baseline, candidate by candidate.
 pub fn gaps(run: &Run) -> Sheet {
-    let perplexities = run.evaluated.tasks_with(Metric::WordPerplexity);
+    let perplexities = run.perplexities();
     let title =
         if run.has_sizes() { "How the gap moves with size" } else { "Candidates against the baseline" };
     let mut sheet = Sheet::new(title);
@@ -162,7 +163,7 @@ pub fn gaps(run: &Run) -> Sheet {
     if run.has_sizes() {
         sheet.column("size", Left);
     }
-    for task in &perplexities {
+    for (task, _) in &perplexities {
         sheet.column(format!("{task} PPL ratio (95 % interval)"), Right);
         sheet.column("verdict", Left);
     }
@@ -195,11 +196,11 @@ pub fn gaps(run: &Run) -> Sheet {
     sheet
 }
 
-fn gap_cells(comparison: &Comparison, perplexities: &[String], with_accuracies: bool) -> Vec<Cell> {
+fn gap_cells(comparison: &Comparison, perplexities: &[(String, Metric)], with_accuracies: bool) -> Vec<Cell> {
     let metrics = &comparison.parity.metrics;
     let mut cells = Vec::new();
-    for task in perplexities {
-        let found = metrics.iter().find(|m| m.task == *task && m.metric == Metric::WordPerplexity);
+    for (task, metric) in perplexities {
+        let found = metrics.iter().find(|m| m.task == *task && m.metric == *metric);
         cells.push(found.map_or("?".into(), |m| Cell::number(ratio(m), m.effect)));
         cells.push(found.map_or("?", |m| m.verdict.name()).into());
     }

@@ -56,10 +56,10 @@ fn style(run: &Run, variant: &str) -> usize {
 
 /// Perplexity against the number of weights, twin by twin.
 fn perplexity(run: &Run) -> Option<Figure> {
-    let task = run.evaluated.tasks_with(Metric::WordPerplexity).into_iter().next()?;
+    let (task, metric) = run.perplexities().into_iter().next()?;
     let of = |row: &ModelRow| {
         let weights = row.measured.as_ref()?.linear_weights? as f64;
-        Some((weights, run.value(row, &task, Metric::WordPerplexity)?))
+        Some((weights, run.value(row, &task, metric)?))
     };
     let far = |row: &&ModelRow| {
         let ratio = |b: &ModelRow| Some(of(row)?.1 / of(b)?.1);
@@ -96,9 +96,10 @@ fn perplexity(run: &Run) -> Option<Figure> {
     } else {
         format!(" Beyond the frame: {}.", left_out.join(", "))
     };
-    let note = format!("Word perplexity on {task}; less is better. Both axes are logarithmic.{beyond}");
+    let name = metric.name().replace('_', " ");
+    let note = format!("On {task}; less is better. Both axes are logarithmic.{beyond}");
     let log = |title| Axis { title, log: true };
-    let svg = plot::over_numbers(&series, log("weights in linear layers"), log("word perplexity"), &[]);
+    let svg = plot::over_numbers(&series, log("weights in linear layers"), log(&name), &[]);
     Some(Figure::of_series("perplexity".into(), "Perplexity against size", &note, svg, &series))
 }
 

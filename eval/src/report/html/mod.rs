@@ -18,8 +18,6 @@ use self::figures::{Figure, figures, of_paper};
 use super::run::{Comparison, ModelRow, Run};
 use super::sheet::{Cell, Sheet};
 use super::{Report, paper, tables};
-use crate::Metric;
-use crate::compare::MetricParity;
 use crate::table::Align;
 
 const STYLE: &str = include_str!("page.css");
@@ -92,8 +90,7 @@ fn headline(run: &Run) -> String {
 fn verdict(comparison: &Comparison) -> String {
     let parity = &comparison.parity;
     let mut parts = Vec::new();
-    let word = |m: &&MetricParity| m.metric == Metric::WordPerplexity;
-    if let Some(m) = parity.metrics.iter().find(word) {
+    if let Some(m) = comparison.perplexity() {
         parts.push(format!(
             "perplexity ×{:.4} ({:.4} to {:.4}), {}",
             m.effect,
