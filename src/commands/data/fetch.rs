@@ -55,9 +55,11 @@ fn fetch(entry: &Entry, splits: &[(&str, &Split)], by_hand: &str, printer: &Prin
     use std::io::IsTerminal;
     use std::path::PathBuf;
 
-    use anyhow::Context;
     use b158_datasets::hub;
-    use hf_hub::{Repo, RepoType, api::sync::ApiBuilder};
+    use hf_hub::{
+        Repo, RepoType,
+        api::sync::{ApiBuilder, ApiError},
+    };
     use serde::Serialize;
 
     #[derive(Serialize)]
@@ -66,21 +68,23 @@ fn fetch(entry: &Entry, splits: &[(&str, &Split)], by_hand: &str, printer: &Prin
         files: Vec<PathBuf>,
     }
 
-    let cannot = || format!("cannot fetch '{}'\nhint: look at the network, or {by_hand}", entry.name);
+    let cannot = |error: ApiError| {
+        anyhow::anyhow!("cannot fetch '{}': {error}\nhint: look at the network, or {by_hand}", entry.name)
+    };
     let mut builder = ApiBuilder::from_env().with_progress(std::io::stderr().is_terminal());
     if let Some(cache) = hub::cache() {
         builder = builder.with_cache_dir(cache);
     }
     let revision = entry.revision.clone().unwrap_or_else(|| "main".to_owned());
     let repository = Repo::with_revision(entry.hub.clone(), RepoType::Dataset, revision);
-    let repository = builder.build().with_context(cannot)?.repo(repository);
-    let listed = repository.info().with_context(cannot)?.siblings;
+    let repository = builder.build().map_err(cannot)?.repo(repository);
+    let listed = repository.info().map_err(cannot)?.siblings;
     let mut files = Vec::new();
     for (name, split) in splits {
         for pattern in &split.files {
             let before = files.len();
             for file in listed.iter().filter(|file| hub::is_match(pattern, &file.rfilename)) {
-                files.push(repository.get(&file.rfilename).with_context(cannot)?);
+                files.push(repository.get(&file.rfilename).map_err(cannot)?);
             }
             if files.len() == before {
                 bail!("{} has no {pattern} any more (split '{name}')", entry.hub);
