@@ -7,9 +7,9 @@
 //!                   as it has, in pairs
 //! ```
 //!
-//! Where the models do not differ in the correctness of a single document, the interval is +-u, where u is the largest
-//! mean difference that has a chance of 2.5 % not to show: 1 - 0.025^(1 / (n k)) for k tasks, the shortest of n
-//! documents (as in [`crate::compare`]).
+//! Resamples cannot show what did not happen. Where not a single document was lost, the lower end reaches as far as that
+//! of Tango's score interval ([`crate::tango`]) for as many documents as k tasks of the shortest's length have, with the
+//! same share won; where none was won, the upper end likewise.
 
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use crate::bootstrap::resample_strata;
 use crate::compare::{CompareOptions, Verdict, verdict};
 use crate::pairing::identical;
 use crate::results::{ModelResults, TaskResults};
+use crate::tango::Pairs;
 use crate::{Error, Metric};
 
 /// A model's mean accuracy.
@@ -93,12 +94,10 @@ pub fn compare_averages(
     let mean = |i: &[usize]| i.iter().map(|&i| shares[i]).sum::<f64>();
     let interval = if same {
         (0.0, 0.0)
-    } else if shares.iter().all(|share| *share == 0.0) {
-        let shortest = strata.iter().min().copied().unwrap_or(1);
-        let limit = 1.0 - libm::pow(0.025, 1.0 / (shortest * b.tasks) as f64);
-        (-limit, limit)
     } else {
-        resample_strata(&strata, options.resampling, mean).interval_95()
+        let (low, high) = resample_strata(&strata, options.resampling, mean).interval_95();
+        let (down, up) = unseen(&shares, strata.iter().min().copied().unwrap_or(1) * b.tasks);
+        (low.min(down), high.max(up))
     };
     let margin = -options.margins.accuracy;
     Ok(Some(AverageParity {
@@ -111,6 +110,17 @@ pub fn compare_averages(
         margin,
         verdict: verdict(shares.len(), same, interval, margin),
     }))
+}
+
+/// The ends that resamples cannot show: the lower one where nothing was lost, the upper one where nothing was won; the
+/// difference itself otherwise. `n` documents stand for all.
+fn unseen(shares: &[f64], n: usize) -> (f64, f64) {
+    let of_sign = |sign: f64| shares.iter().map(|share| (sign * share).max(0.0)).sum::<f64>();
+    let (won, lost) = (of_sign(1.0), of_sign(-1.0));
+    let count = |share: f64| (share * n as f64).round() as u64;
+    let (low, high) = Pairs { n: n as u64, won: count(won), lost: count(lost) }.interval_95();
+    let effect = won - lost;
+    (if lost == 0.0 { low } else { effect }, if won == 0.0 { high } else { effect })
 }
 
 #[cfg(test)]
@@ -155,10 +165,14 @@ mod tests {
         assert_eq!(compare(&answers(40, 20, 0.1)).verdict, Verdict::Better);
         let same = compare(&answers(20, 10, 0.0));
         assert_eq!((same.interval, same.verdict), ((0.0, 0.0), Verdict::Parity));
-        // No document differs in correctness: 1 - 0.025^(1 / 40).
+        // No document differs in correctness: z^2 / (40 + z^2).
         let alike = compare(&answers(20, 10, 0.1));
-        assert!((alike.interval.1 - 0.0881).abs() < 1e-4, "{:?}", alike.interval);
+        assert!((alike.interval.1 - 0.0876).abs() < 1e-4, "{:?}", alike.interval);
         assert_eq!(alike.verdict, Verdict::Undecided);
+        // One question won, nothing lost: no resample is below 0, and so few documents do not show parity.
+        let won = compare(&answers(21, 10, 0.1));
+        assert!(won.interval.0 < -0.05, "{:?}", won.interval);
+        assert_eq!(won.verdict, Verdict::Undecided);
     }
 
     #[test]

@@ -16,10 +16,8 @@ use std::hash::Hash;
 
 use crate::Metric;
 use crate::results::{Outcome, TaskResults};
+use crate::tango::Z;
 use crate::task::{Choices, OutputType};
-
-/// The 97.5 % quantile of the normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
 
 /// The accuracy of chance; none for tasks without accuracies.
 pub fn chance(results: &TaskResults) -> Option<f64> {

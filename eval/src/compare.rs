@@ -16,16 +16,16 @@
 //! - McNemar's exact test (McNemar 1947, Psychometrika 12(2); exact binomial form) is shown beside accuracies: with b
 //!   documents that only the baseline has right and c that only the candidate has right, the two-sided p is
 //!   min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2).
-//! - Without a single document on which the models differ in correctness, the bootstrap sees no spread at all. The
-//!   interval is then +-u, where u = 1 - 0.025^(1/n) is the upper 97.5 % limit on the share of such documents
-//!   (Clopper and Pearson 1934, Biometrika 26(4), for zero events).
+//! - Resamples cannot show what did not happen: with a single document won and none lost, none has a loss. The interval
+//!   of a difference of accuracies therefore is the bootstrap's, widened to Tango's score interval ([`crate::tango`])
+//!   where that reaches further, and a p-value is the larger of both.
 //! - Fewer than ten documents decide nothing: percentile intervals of such samples are far too narrow.
 //! - Equal log-likelihoods, bit by bit, are parity whatever their number: the models are the same there.
 //! - Items to decide: with n documents and w the distance from the effect to the end of its interval that faces
 //!   the margin, an interval of n (w / d)^2 documents reaches a margin at distance d (for perplexities on the
 //!   logarithmic scale), if the effect stays as it is.
 
-//! - Three one-sided p-values come from the same resamples ([`Tests`]), so that each is at most 0.025 exactly where the
+//! - Three one-sided p-values come with each interval ([`Tests`]), so that each is at most 0.025 exactly where the
 //!   interval gives the verdict. A verdict on one metric looks at that metric alone; among sixteen, some will be off by
 //!   chance. So each [`Family`] of metrics (accuracies, perplexities) has a verdict of its own after Holm's correction
 //!   ([`crate::holm`]) at 2.5 %: `better` or `parity` if every metric is, `worse` if any is, `undecided` otherwise.
@@ -38,6 +38,7 @@ use crate::holm;
 use crate::pairing::{check_paired, identical};
 use crate::power::minimum_detectable;
 use crate::results::{ModelResults, Outcome, TaskResults};
+use crate::tango::{Pairs, Z};
 use crate::{Error, Metric};
 
 /// Fewest documents that may decide.
@@ -329,6 +330,17 @@ fn effect_of(
     (effects.interval_95(), tests)
 }
 
+/// The ends further out and the larger p-values, of the resamples' and of the score test's.
+fn widened(interval: (f64, f64), p: Tests, pairs: Pairs, margin: f64) -> ((f64, f64), Tests) {
+    let (low, high) = pairs.interval_95();
+    let tests = Tests {
+        noninferior: p.noninferior.max(pairs.p_at_most(margin)),
+        superior: p.superior.max(pairs.p_at_most(0.0)),
+        inferior: p.inferior.max(pairs.p_at_least(margin)),
+    };
+    ((interval.0.min(low), interval.1.max(high)), tests)
+}
+
 fn accuracy(
     b: &TaskResults,
     c: &TaskResults,
@@ -346,19 +358,14 @@ fn accuracy(
     let identical = identical(b, c);
     let margin = -options.margins.accuracy;
     let alike = only_baseline + only_candidate == 0;
-    let (interval, p) = if alike && !identical {
-        let limit = 1.0 - libm::pow(0.025, 1.0 / n as f64);
-        // The chance of so many documents without a difference, if the margin's share of them had one.
-        let noninferior = if n < FEWEST { 1.0 } else { libm::pow(1.0 + margin, n as f64) };
-        ((-limit, limit), Tests { noninferior, ..Tests::NOTHING })
-    } else {
-        let mean = |i: &[usize]| i.iter().map(|&i| of_pair(pairs[i])).sum::<i64>() as f64 / n as f64;
-        effect_of(n, identical, margin, options, mean)
-    };
+    let mean = |i: &[usize]| i.iter().map(|&i| of_pair(pairs[i])).sum::<i64>() as f64 / n as f64;
+    let (resampled, p) = effect_of(n, identical, margin, options, mean);
+    let counts = Pairs { n: n as u64, won: only_candidate, lost: only_baseline };
+    let (interval, p) = if identical { (resampled, p) } else { widened(resampled, p, counts, margin) };
     let verdict = verdict(n, identical, interval, margin);
     let needed = if alike {
-        // Solves 1 - 0.025^(1/n) = margin.
-        let n = libm::log(0.025) / libm::log1p(margin);
+        // Solves z^2 / (n + z^2) = margin.
+        let n = Z * Z * (1.0 + margin) / -margin;
         n.is_finite().then_some(n.ceil() as u64)
     } else {
         documents_to_decide(n, effect, interval, margin)
@@ -523,10 +530,12 @@ mod tests {
         assert_eq!(verdict(1000, 0..400).0, Verdict::Worse);
         // One discordant document of a thousand: the interval is -0.003..0.
         assert_eq!(verdict(1000, 0..499).0, Verdict::Parity);
-        // Zero discordant documents of n: 1 - 0.025^(1/n) falls below 0.01 at n = 368.
-        assert_eq!(verdict(100, 0..50), (Verdict::Undecided, Some(368)));
-        assert_eq!(verdict(367, 0..183).0, Verdict::Undecided);
-        assert_eq!(verdict(368, 0..184).0, Verdict::Parity);
+        // Zero discordant documents of n: z^2 / (n + z^2) falls below 0.01 at n = 380.3.
+        assert_eq!(verdict(100, 0..50), (Verdict::Undecided, Some(381)));
+        assert_eq!(verdict(380, 0..190).0, Verdict::Undecided);
+        assert_eq!(verdict(381, 0..190).0, Verdict::Parity);
+        // One document won, none lost: no resample has a loss, but twenty documents do not show that there are none.
+        assert_eq!(verdict(20, 0..11).0, Verdict::Undecided);
         assert_eq!(verdict(4, 0..4).0, Verdict::Undecided);
     }
 
@@ -550,9 +559,10 @@ mod tests {
         let parity = parity(b, c);
         let metric = &parity.metrics[0];
         assert_eq!((metric.verdict, metric.effect), (Verdict::Undecided, 0.02));
-        assert_eq!(metric.interval, (-0.03, 0.07));
-        // Rounding of 100 * (0.05 / 0.03)^2 = 277.8.
-        assert_eq!(metric.documents_to_decide, Some(278));
+        // Resamples give -0.03..0.07; the score interval reaches further: -0.0359..0.0816.
+        assert!((metric.interval.0 + 0.0359).abs() < 1e-4 && (metric.interval.1 - 0.0816).abs() < 1e-4);
+        // 100 * (0.0559 / 0.03)^2 = 347.2.
+        assert_eq!(metric.documents_to_decide, Some(348));
         assert_eq!((metric.mcnemar.unwrap().only_baseline, metric.mcnemar.unwrap().only_candidate), (2, 4));
     }
 
@@ -576,7 +586,65 @@ mod tests {
         assert_eq!(against(&|i| if i % 2 == 0 { -2.0 } else { 3.0 }).1, Verdict::Undecided);
     }
 
+    #[test]
+    fn families_by_hand() {
+        // 400 questions: 100 won and none lost, on both accuracies; effect 0.25, far above 0.
+        let parity = parity(answers(400, 20..120, 0.0), answers(400, 0..200, 0.1));
+        let [family] = &parity.families[..] else { panic!("accuracies only") };
+        assert_eq!((family.family, family.metrics, family.noninferior), ("accuracies", 2, 2));
+        assert_eq!(family.verdict, Verdict::Better);
+        // McNemar's test gives 1 - Phi(100 / sqrt(100)): what decides is that no resample of 10 000 is on the other
+        // side, 1 / 10 001, twice for two metrics.
+        let metric = &parity.metrics[0];
+        assert_eq!((metric.p.superior, metric.p_holm.superior), (1.0 / 10_001.0, 2.0 / 10_001.0));
+        assert_eq!(metric.p.inferior, 1.0);
+        // 100 won, none lost: standard error sqrt(0.25 - 0.0625) / 20 = 0.02165, 2.80 of which are 0.0607. An interval
+        // of 10 000 resamples gives it to a few percent.
+        let detectable = metric.minimum_detectable.unwrap();
+        assert!((detectable - 0.0607).abs() < 0.003, "{detectable}");
+    }
+
+    /// Ten metrics of which the last is worse by chance alone: each by itself says so, all together do not.
+    #[test]
+    fn what_is_too_little_for_many_metrics() {
+        let p = |inferior: f64| Tests { inferior, ..Tests::NOTHING };
+        let alone = parity(answers(40, 0..20, 0.0), answers(40, 0..20, 0.1)).metrics[0].clone();
+        let mut metrics: Vec<MetricParity> = (0..10)
+            .map(|i| MetricParity { p: p(if i == 9 { 0.02 } else { 0.5 }), ..alone.clone() })
+            .collect();
+        assert_eq!(families(&mut metrics)[0].verdict, Verdict::Undecided);
+        assert_eq!(metrics[9].p_holm.inferior, 0.2);
+        assert_eq!(families(&mut metrics[9..])[0].verdict, Verdict::Worse);
+    }
+
     proptest! {
+        /// A p-value is at most 2.5 % exactly where the interval gives the verdict.
+        #[test]
+        fn p_values_agree_with_verdicts(
+            seed in any::<u64>(),
+            won in 0_usize..12,
+            lost in 0_usize..12,
+            margin in 0.0..0.2_f64,
+        ) {
+            let (mut b, mut c) = (answers(40, 0..20, 0.0), answers(40, 0..20, 0.1));
+            let set = |t: &mut TaskResults, document: usize, right: bool| {
+                if let Outcome::Choice { correct, .. } = &mut t.documents[document].outcome {
+                    *correct = vec![right; 2];
+                }
+            };
+            (0..lost).for_each(|i| set(&mut c, i, false));
+            (20..20 + won).for_each(|i| { set(&mut b, i, false); set(&mut c, i, true); });
+            let options = CompareOptions {
+                margins: Margins { accuracy: margin, ..Margins::default() },
+                resampling: Resampling { resamples: 400, seed },
+            };
+            let parity = compare(&model("a", vec![b]), &model("b", vec![c]), &options).unwrap();
+            let MetricParity { p, verdict, .. } = &parity.metrics[0];
+            prop_assert_eq!(p.superior <= LEVEL, *verdict == Verdict::Better);
+            prop_assert_eq!(p.noninferior <= LEVEL, matches!(verdict, Verdict::Better | Verdict::Parity));
+            prop_assert_eq!(p.inferior <= LEVEL, *verdict == Verdict::Worse);
+        }
+
         #[test]
         fn a_model_is_at_parity_with_itself(
             choices in proptest::collection::vec((-9.0..0.0, -9.0..0.0, 0_usize..2), 1..20),

@@ -54,6 +54,7 @@ pub mod samples;
 pub mod shard;
 pub mod suite;
 pub mod table;
+pub mod tango;
 pub mod task;
 mod template;
 mod yaml;

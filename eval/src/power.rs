@@ -8,10 +8,10 @@
 //! (Bloom 1995, Evaluation Review 19(5)). The standard error is that of the paired difference, from the width of its
 //! 95 % interval; without any spread there is none to tell.
 
+use crate::tango::Z;
+
 /// The quantiles of the normal distribution for 97.5 % and 80 %.
 const FACTOR: f64 = Z + 0.841_621_233_572_914_3;
-/// The 97.5 % quantile.
-const Z: f64 = 1.959_963_984_540_054;
 
 /// The minimum detectable difference of an effect with this 95 % interval; none for an interval without width.
 pub fn minimum_detectable(interval: (f64, f64)) -> Option<f64> {
