@@ -23,7 +23,7 @@ pub mod tables;
 use std::path::{Path, PathBuf};
 
 use b158_checkpoint::write_file;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use self::measurements::{Known, MEASUREMENTS_FILE, Measurements};
 pub use self::run::{Comparison, ModelRow, Run, TaskRow};
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 /// A form of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `report.md`.
     Markdown,

@@ -115,7 +115,7 @@ pub fn over_numbers(series: &[Series], x: Axis<'_>, y: Axis<'_>, guide: &[(f64, 
             chart.draw_series([PathElement::new(through, color.stroke_width(2))])?;
             for p in &s.points {
                 let at = place((p.at, p.value));
-                chart.draw_series([EmptyElement::at(at) + shape(s.style, 0)])?;
+                chart.draw_series([EmptyElement::at(at) + shape(s.style)])?;
             }
         }
         Ok(())
@@ -124,8 +124,10 @@ pub fn over_numbers(series: &[Series], x: Axis<'_>, y: Axis<'_>, guide: &[(f64, 
 
 /// Points by row: the accuracies of tasks. `marks` are places of their own in each row.
 pub fn by_row(rows: &[String], series: &[Series], title: &str, marks: &[Option<f64>]) -> String {
-    let n = rows.len();
-    picture(60 + 46 * n as u32, |root| {
+    // Series share a row; more than three make it higher.
+    let step = (0.84 / series.len().max(1) as f64).min(0.24);
+    let height = 46.max(13 * series.len() as u32);
+    picture(60 + height * rows.len() as u32, |root| {
         let mut chart = rows_chart(root, rows, (0.0, 1.0), title, &|v| format!("{:.0}", v * 1e2))?;
         for (row, mark) in marks.iter().enumerate() {
             let Some(mark) = mark else { continue };
@@ -136,14 +138,14 @@ pub fn by_row(rows: &[String], series: &[Series], title: &str, marks: &[Option<f
             )])?;
         }
         for (k, s) in series.iter().enumerate() {
-            let offset = (k as f64 - (series.len() as f64 - 1.0) / 2.0) * 0.24;
+            let offset = (k as f64 - (series.len() as f64 - 1.0) / 2.0) * step;
             let color = color(s.style);
             for p in &s.points {
                 let y = p.at + 0.5 + offset;
                 if let Some((low, high)) = p.interval {
                     chart.draw_series([PathElement::new([(low, y), (high, y)], color.stroke_width(2))])?;
                 }
-                chart.draw_series([EmptyElement::at((p.value, y)) + shape(s.style, 0)])?;
+                chart.draw_series([EmptyElement::at((p.value, y)) + shape(s.style)])?;
             }
         }
         Ok(())
@@ -183,13 +185,14 @@ fn rows_chart<'a, 'b>(
     title: &str,
     label: &dyn Fn(&f64) -> String,
 ) -> Result<Rows<'a, 'b>, Box<dyn std::error::Error>> {
+    let rows: Vec<String> = rows.iter().map(|row| cut(row)).collect();
     let longest = rows.iter().map(|row| row.chars().count()).max().unwrap_or(0);
     let n = rows.len() as f64;
     let mut chart = ChartBuilder::on(root)
         .margin(6)
         .margin_right(20)
         .x_label_area_size(46)
-        .y_label_area_size((longest as u32 * 8 + 14).min(WIDTH / 3))
+        .y_label_area_size(longest as u32 * 8 + 14)
         .build_cartesian_2d(x.0..x.1, n..0.0)?;
     chart
         .configure_mesh()
@@ -215,12 +218,21 @@ fn rows_chart<'a, 'b>(
     Ok(chart)
 }
 
+/// A name that leaves room for the picture.
+fn cut(name: &str) -> String {
+    const MOST: usize = 22;
+    if name.chars().count() <= MOST {
+        return name.to_owned();
+    }
+    name.chars().take(MOST - 1).chain(['…']).collect()
+}
+
 fn color(style: usize) -> RGBColor {
     RGBColor(1, 0, (style % STYLES) as u8)
 }
 
 /// A point of a series, in pixels around where it stands.
-fn shape(style: usize, dx: i32) -> Polygon<(i32, i32)> {
+fn shape(style: usize) -> Polygon<(i32, i32)> {
     let corners: &[(i32, i32)] = match style % STYLES {
         // A circle as a polygon: all shapes are of one kind then.
         0 => &[
@@ -256,16 +268,15 @@ fn shape(style: usize, dx: i32) -> Polygon<(i32, i32)> {
             (-6, 2),
         ],
     };
-    Polygon::new(corners.iter().map(|(x, y)| (x + dx, *y)).collect::<Vec<_>>(), color(style).filled())
+    Polygon::new(corners.to_vec(), color(style).filled())
 }
 
 /// The shape of a series for a legend.
 pub fn key(style: usize) -> String {
-    let Polygon { .. } = shape(style, 0);
     let mut out = String::new();
     {
         let root = SVGBackend::with_string(&mut out, (16, 16)).into_drawing_area();
-        let moved = EmptyElement::at((8, 8)) + shape(style, 0);
+        let moved = EmptyElement::at((8, 8)) + shape(style);
         // Memory takes every byte.
         let _ = root.draw(&moved).and_then(|()| root.present());
     }
@@ -376,6 +387,12 @@ mod tests {
         for style in 0..STYLES {
             assert_eq!(filled(&key(style)), 1, "{}", key(style));
         }
+        // A name is cut to what fits; ten series of one row are drawn, too.
+        let long = ["a".repeat(60)];
+        let ten: Vec<Series> = (0..10).map(|style| series(style, &[(0.0, 0.5)])).collect();
+        let svg = by_row(&long, &ten, "accuracy", &[None]);
+        assert_eq!(filled(&svg), 10);
+        assert!(svg.contains(&format!("{}…", "a".repeat(21))) && !svg.contains(&long[0]), "{svg}");
         // Nothing to show is a frame.
         assert_eq!(filled(&over_numbers(&[], axis("x"), axis("y"), &[])), 0);
     }
