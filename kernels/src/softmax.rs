@@ -92,11 +92,17 @@ impl Op for SumExp<'_> {
     fn run<S: Simd>(self, s: S) -> (f32, f64) {
         let max = max_in(s, self.0);
         let mut sums = [0.0; LANES];
-        for x in self.0.chunks(LANES) {
-            let mut lanes = [0.0; LANES];
-            s.store(exp(s, s.sub(s.load_tail(x), s.splat(max))), &mut lanes);
-            lanes[x.len()..].fill(0.0);
+        let (whole, tail) = self.0.as_chunks();
+        let mut lanes = [0.0; LANES];
+        for x in whole {
+            s.store(exp(s, s.sub(s.load(x), s.splat(max))), &mut lanes);
             for j in 0..LANES {
+                sums[j] += f64::from(lanes[j]);
+            }
+        }
+        if !tail.is_empty() {
+            s.store(exp(s, s.sub(s.load_tail(tail), s.splat(max))), &mut lanes);
+            for j in 0..tail.len() {
                 sums[j] += f64::from(lanes[j]);
             }
         }

@@ -10,9 +10,10 @@
 //!
 //! A tile is as many sums as registers hold: 6 rows x 4 tokens where one of 32 registers is a sum
 //! (AVX-512), 3 x 2 where a sum takes two of 16. Going on with all 16 lanes keeps the order of every
-//! sum: panels and tiles change no bit.
+//! sum: panels and tiles change no bit. Sums start in registers and end there: only between two panels are they
+//! in memory.
 
-use std::{array, ops::Range};
+use std::{array, cell::Cell, ops::Range};
 
 use crate::{
     Isa,
@@ -79,7 +80,25 @@ pub(super) fn matmul(isa: Isa, w: impl Source, rows: usize, cols: usize, x: &[f3
         }
     }
     let tasks = parallel::blocks(out, rows, BLOCK_TOKENS, BLOCK_ROWS);
-    parallel::for_each(work, tasks, |block| isa.run(MatmulBlock { w, cols, x: &padded, block }));
+    parallel::for_each(work, tasks, |block| {
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        isa.run(MatmulBlock { w, cols, x: &padded, block, scratch: &mut scratch });
+        SCRATCH.set(Some(scratch));
+    });
+}
+
+/// Buffers that a thread keeps from one block to the next: clearing them would take a small model as long as its
+/// products.
+#[derive(Default)]
+struct Scratch {
+    /// `[BLOCK_ROWS, PANEL]`
+    panel: Vec<[Lanes; PANEL]>,
+    /// `[tokens, BLOCK_ROWS]`, between two panels.
+    sums: Vec<[Lanes; BLOCK_ROWS]>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
 struct MatmulBlock<'a, W> {
@@ -87,6 +106,7 @@ struct MatmulBlock<'a, W> {
     cols: usize,
     x: &'a [Lanes],
     block: Block<'a, f32>,
+    scratch: &'a mut Scratch,
 }
 
 impl<W: Source> Op for MatmulBlock<'_, W> {
@@ -106,77 +126,103 @@ impl<W: Source> MatmulBlock<'_, W> {
     /// Tiles of `R` rows and `T` tokens.
     #[inline(always)]
     fn by_tiles<S: Simd, const R: usize, const T: usize>(self, s: S) {
-        let Self { w, cols, x, mut block } = self;
+        let Self { w, cols, x, mut block, scratch } = self;
         let steps = cols.div_ceil(LANES);
         let rows = block.out[0].len();
         let tokens = block.out.len();
         let x = &x[block.token * steps..(block.token + tokens) * steps];
 
-        let mut panel = vec![[Lanes::ZERO; PANEL]; BLOCK_ROWS];
-        let mut sums = vec![[Lanes::ZERO; BLOCK_ROWS]; tokens];
+        // What an earlier block left is overwritten before it is read, but for rows after the last one.
+        let Scratch { panel, sums } = scratch;
+        panel.resize(BLOCK_ROWS, [Lanes::ZERO; PANEL]);
+        sums.resize(tokens, [Lanes::ZERO; BLOCK_ROWS]);
         for first in (0..steps).step_by(PANEL) {
             let n = PANEL.min(steps - first);
             for (r, panel) in panel.iter_mut().enumerate().take(rows) {
                 w.widen(s, block.row + r, first * LANES..cols.min((first + n) * LANES), &mut panel[..n]);
             }
             let panel = &panel[..rows.next_multiple_of(R)];
+            let stage = Stage { first: first == 0, last: first + n == steps };
             let mut t = 0;
             while t < tokens {
                 let x = &x[t * steps + first..];
-                if let Some(sums) = sums[t..].first_chunk_mut::<T>() {
-                    tiles::<S, R, T>(s, panel, x, steps, n, sums);
+                let out = &mut block.out[t..];
+                if let (Some(sums), Some(out)) = (sums[t..].first_chunk_mut::<T>(), out.first_chunk_mut()) {
+                    tiles::<S, R, T>(s, panel, x, steps, n, stage, sums, out);
                     t += T;
                 } else {
-                    tiles::<S, R, 1>(s, panel, x, steps, n, array::from_mut(&mut sums[t]));
+                    let (sums, out) = (array::from_mut(&mut sums[t]), array::from_mut(&mut out[0]));
+                    tiles::<S, R, 1>(s, panel, x, steps, n, stage, sums, out);
                     t += 1;
                 }
-            }
-        }
-        for (out, sums) in block.out.iter_mut().zip(&sums) {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = s.sum(s.load(&sum.0));
             }
         }
     }
 }
 
-/// Adds a panel's products to the sums of `T` tokens, in tiles of `R` rows. `x` starts at the panel's
-/// columns of the first token; the next token's are `steps` later.
+/// Where a panel stands among the panels of its rows; one may be both.
+#[derive(Clone, Copy)]
+struct Stage {
+    /// Sums start from zero.
+    first: bool,
+    /// Sums are done.
+    last: bool,
+}
+
+/// Adds a panel's products to the sums of `T` tokens, in tiles of `R` rows; the last panel's sums go to `out`. `x`
+/// starts at the panel's columns of the first token; the next token's are `steps` later.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into one caller")]
 fn tiles<S: Simd, const R: usize, const T: usize>(
     s: S,
     panel: &[[Lanes; PANEL]],
     x: &[Lanes],
     steps: usize,
     n: usize,
+    stage: Stage,
     sums: &mut [[Lanes; BLOCK_ROWS]; T],
+    out: &mut [&mut [f32]; T],
 ) {
-    let x: [&[Lanes]; T] = array::from_fn(|t| &x[t * steps..][..n]);
-    // Rows after the last one hold zeros or an older panel; their sums are never read.
-    for (i, w) in panel.as_chunks::<R>().0.iter().enumerate() {
-        let w: [&[Lanes]; R] = array::from_fn(|r| &w[r][..n]);
+    let mut tokens = [x; T];
+    for (t, token) in tokens.iter_mut().enumerate() {
+        *token = &x[t * steps..][..n];
+    }
+    // Rows after the last one hold what an older panel held; their sums are never read.
+    for (i, panel) in panel.as_chunks::<R>().0.iter().enumerate() {
+        let mut rows = [&panel[0][..n]; R];
+        for (row, panel) in rows.iter_mut().zip(panel) {
+            *row = &panel[..n];
+        }
         let at = i * R;
         let mut acc = [[s.splat(0.0); R]; T];
-        for t in 0..T {
-            for r in 0..R {
-                acc[t][r] = s.load(&sums[t][at + r].0);
+        if !stage.first {
+            for t in 0..T {
+                for r in 0..R {
+                    acc[t][r] = s.load(&sums[t][at + r].0);
+                }
             }
         }
         for k in 0..n {
-            let mut tokens = [s.splat(0.0); T];
+            let mut x = [s.splat(0.0); T];
             for t in 0..T {
-                tokens[t] = s.load(&x[t][k].0);
+                x[t] = s.load(&tokens[t][k].0);
             }
             for r in 0..R {
-                let w = s.load(&w[r][k].0);
+                let w = s.load(&rows[r][k].0);
                 for t in 0..T {
-                    acc[t][r] = s.mul_add(w, tokens[t], acc[t][r]);
+                    acc[t][r] = s.mul_add(w, x[t], acc[t][r]);
                 }
             }
         }
         for t in 0..T {
-            for r in 0..R {
-                s.store(acc[t][r], &mut sums[t][at + r].0);
+            if stage.last {
+                for (out, sum) in out[t][at..].iter_mut().zip(acc[t]) {
+                    *out = s.sum(sum);
+                }
+            } else {
+                for r in 0..R {
+                    s.store(acc[t][r], &mut sums[t][at + r].0);
+                }
             }
         }
     }
