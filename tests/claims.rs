@@ -4,34 +4,17 @@ mod common;
 
 use std::fs;
 
-use common::{b158, fixtures, transcript, twin};
+use common::{b158, evaluated, transcript};
 use insta::assert_snapshot;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// Every embedded claim gets a verdict, and without measurements none that needs them.
 #[test]
 fn nothing_is_claimed_beyond_what_was_measured() {
-    let folder = TempDir::new().unwrap();
-    let suite = format!(
-        "suite: fixture\nmodels:\n  - {{name: fp16, path: {fp16}, role: baseline}}\n  - {{name: b1.58, path: {b158}, \
-         convert: tq2_0}}\ntasks: [wikitext, arc_easy]\n",
-        fp16 = twin("tiny-llama-f16").display(),
-        b158 = twin("tiny-b158-f16").display()
-    );
-    fs::write(folder.path().join("suite.yaml"), suite).unwrap();
-    b158()
-        .current_dir(folder.path())
-        .args(["eval", "suite.yaml", "-o", "results", "--limit", "12", "--data"])
-        .arg(fixtures())
-        .assert()
-        .success();
+    let folder = evaluated("fixture", 12);
     let ledger = |arguments: &[&str]| -> Value {
         let mut command = b158();
-        command
-            .current_dir(folder.path())
-            .args(["claims", "results", "--baseline", "fp16", "--json"])
-            .args(arguments);
+        command.current_dir(folder.path()).args(["claims", "results", "--json"]).args(arguments);
         serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
     };
     let decided = |ledger: &Value| -> Vec<String> {

@@ -160,3 +160,30 @@ fn the_protocol_stands_with_the_number() {
     hint: check the name and the permissions
     ");
 }
+
+/// What preset `paper` of `eval` says of two texts is what `perplexity --protocol paper` says of them.
+#[test]
+fn the_papers_mean_is_the_same_from_both_commands() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let text = "The cat sat on the mat .\n\nA dog ran home .\n";
+    let document = "Once there was a small bird in a tall tree.";
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    write("wikitext-test.jsonl", format!("{}\n", serde_json::json!({ "page": text })));
+    write("c4-validation.jsonl", format!("{}\n", serde_json::json!({ "text": document })));
+    write("wiki.txt", text.to_owned());
+    let run = |arguments: &[&str]| -> Value {
+        let mut command = b158();
+        let output = command.current_dir(folder.path()).arg("--json").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let model = twin("tiny-llama-f16");
+    let named = format!("m={}", model.display());
+    let tasks = ["--tasks", "wikitext,c4", "--preset", "paper", "--data", ".", "-o", "out"];
+    let evaluated = run(&[&["eval", "--model", &named][..], &tasks].concat());
+    let files = ["--file", "wiki.txt", "--file", "c4-validation.jsonl", "--protocol", "paper"];
+    let measured = run(&[&["perplexity", model.to_str().unwrap()][..], &files].concat());
+    let (ours, theirs) = (&evaluated["models"]["m"]["mean_token_perplexity"], &measured["mean"]);
+    assert!(ours.as_f64().unwrap() > 1.0, "{evaluated}");
+    assert_eq!(ours, theirs);
+}

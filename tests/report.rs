@@ -4,29 +4,9 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{b158, fixtures, transcript, twin};
+use common::{b158, evaluated, transcript};
 use insta::assert_snapshot;
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// A folder with the results of the committed twins on 8 documents of two tasks, under `results`.
-fn evaluated() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    let suite = format!(
-        "suite: fix_ture\nmodels:\n  - {{name: fp16, path: {fp16}, role: baseline}}\n  - {{name: b1.58, path: {b158}, \
-         convert: tq2_0}}\ntasks: [wikitext, arc_easy]\n",
-        fp16 = twin("tiny-llama-f16").display(),
-        b158 = twin("tiny-b158-f16").display()
-    );
-    fs::write(folder.path().join("suite.yaml"), suite).unwrap();
-    b158()
-        .current_dir(folder.path())
-        .args(["eval", "suite.yaml", "-o", "results", "--limit", "8", "--data"])
-        .arg(fixtures())
-        .assert()
-        .success();
-    folder
-}
 
 fn report(folder: &Path, arguments: &[&str]) -> assert_cmd::Command {
     let mut command = b158();
@@ -36,13 +16,11 @@ fn report(folder: &Path, arguments: &[&str]) -> assert_cmd::Command {
 
 #[test]
 fn every_form_says_the_same() {
-    let folder = evaluated();
-    report(
-        folder.path(),
-        &["--baseline", "fp16", "--format", "md,html,csv,tex,json,parquet,hub", "--public-data"],
-    )
-    .assert()
-    .success();
+    let folder = evaluated("fix_ture", 8);
+    // The folder says itself which model is the baseline.
+    report(folder.path(), &["--format", "md,html,csv,tex,json,parquet,hub", "--public-data"])
+        .assert()
+        .success();
     let read = |name: &str| fs::read_to_string(folder.path().join("out").join(name)).unwrap();
     let results: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("results/results.json")).unwrap())
@@ -92,7 +70,7 @@ fn every_form_says_the_same() {
 
 #[test]
 fn tasks_on_other_data_are_not_passed_off_as_public_ones() {
-    let folder = evaluated();
+    let folder = evaluated("fix_ture", 8);
     assert_snapshot!(transcript(&mut report(folder.path(), &["--format", "hub"]), folder.path()));
     let index = fs::read_to_string(folder.path().join("out/hub/fp16/model-index.yaml")).unwrap();
     assert!(index.contains("not the public data set") && !index.contains("allenai"), "{index}");
@@ -101,7 +79,7 @@ fn tasks_on_other_data_are_not_passed_off_as_public_ones() {
 
 #[test]
 fn the_same_bytes_twice() {
-    let folder = evaluated();
+    let folder = evaluated("fix_ture", 8);
     let read = || {
         report(folder.path(), &["--baseline", "fp16", "--format", "html,parquet,tex"]).assert().success();
         ["index.html", "report.parquet", "report.tex"]
@@ -112,7 +90,7 @@ fn the_same_bytes_twice() {
 
 #[test]
 fn names_are_text_in_a_page() {
-    let folder = evaluated();
+    let folder = evaluated("fix_ture", 8);
     let curves = r#"{"<img src=x onerror=alert(1)>": {"steps": [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}],
         "held_out": [{"step": 2, "nats": 2.5}]}}"#;
     fs::write(folder.path().join("curves.json"), curves).unwrap();
@@ -124,7 +102,7 @@ fn names_are_text_in_a_page() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let folder = evaluated();
+    let folder = evaluated("fix_ture", 8);
     let mut texts = Vec::new();
     texts.push(transcript(&mut report(folder.path(), &["--baseline", "fp17"]), folder.path()));
     fs::write(folder.path().join("bad.json"), "[]").unwrap();

@@ -39,9 +39,12 @@ torch.set_grad_enabled(False)
 torch.set_num_threads(1)
 
 
-def online(linear):
-    """A ternary layer of transformers with the same weights, ternarized as it runs."""
-    layer = AutoBitLinear(linear.in_features, linear.out_features, bias=False, online_quant=True)
+def ternary(linear):
+    """A ternary layer of transformers with the same weights. Weights of three values are taken as they are: ternarized
+    once more they would get another scale. Others are ternarized as it runs."""
+    magnitudes = linear.weight[linear.weight != 0].abs()
+    codes = bool((magnitudes == magnitudes[0]).all())
+    layer = AutoBitLinear(linear.in_features, linear.out_features, bias=False, online_quant=not codes)
     layer.weight = linear.weight
     return layer
 
@@ -65,7 +68,7 @@ def load_1bitllm(folder, config):
     model.load_state_dict(state)
     for name, linear in list(model.model.named_modules(prefix="model")):
         if isinstance(linear, torch.nn.Linear):
-            layer = online(linear)
+            layer = ternary(linear)
             if name in norms:
                 weight = norms.pop(name)
                 layer.rms_norm = LlamaRMSNorm(weight.numel(), eps=model.config.rms_norm_eps)

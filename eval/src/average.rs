@@ -1,4 +1,4 @@
-//! The mean of the tasks' accuracies, as the papers' tables have it, and its paired difference.
+//! The means of the papers' tables: of the tasks' accuracies, with its paired difference, and of their perplexities.
 //!
 //! ```text
 //!   mean            sum over tasks of acc / number of tasks: every task counts the same, whatever its length
@@ -68,6 +68,14 @@ pub fn average(results: &ModelResults) -> Option<Average> {
         value: mean(metrics.iter().map(|m| m.value).sum()),
         stderr: variance.map(|v| mean(v.sqrt())),
     })
+}
+
+/// The mean perplexity of preset `paper`, which counts tokens: Table 1 of the b1.58 paper (arXiv 2402.17764) is that of
+/// C4 and `WikiText-2`. None unless at least two tasks have one.
+pub fn mean_perplexity(results: &ModelResults) -> Option<f64> {
+    let values: Vec<f64> =
+        results.tasks.iter().filter_map(|task| Some(task.metric(Metric::TokenPerplexity)?.value)).collect();
+    (values.len() > 1).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Compares the mean accuracies of two models on the same requests; none without a task that has accuracies.

@@ -59,7 +59,7 @@ pub mod task;
 mod template;
 mod yaml;
 
-pub use average::{Average, AverageParity, average, compare_averages};
+pub use average::{Average, AverageParity, average, compare_averages, mean_perplexity};
 pub use chance::{above_chance, chance};
 pub use compare::{CompareOptions, Margins, Parity, Verdict, compare};
 pub use error::Error;

@@ -24,6 +24,7 @@ use b158_datasets::table::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::average::mean_perplexity;
 use crate::compare::Margins;
 use crate::digest::digest;
 use crate::evaluate::Preset;
@@ -261,6 +262,9 @@ impl ModelResults {
         let mut document = Map::from_iter([("results".to_owned(), self.metrics_json())]);
         if let Value::Object(rest) = self.json_without_metrics() {
             document.extend(rest);
+        }
+        if let Some(mean) = mean_perplexity(self) {
+            document.insert("mean_token_perplexity".into(), json!(mean));
         }
         document.insert("digest".into(), json!(self.digest()));
         Value::Object(document)

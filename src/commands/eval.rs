@@ -6,7 +6,7 @@ use anyhow::Result;
 use b158_datasets::DataSource;
 use b158_eval::{
     Margins, ModelResults, Preset, Role, Shard, Suite, SuiteResults, environment::Environment, find_tasks,
-    lm_eval_files, log::Run, suite::SuiteModel, table,
+    lm_eval_files, log::Run, mean_perplexity, report::Measurements, suite::SuiteModel, table,
 };
 use b158_kernels::Isa;
 
@@ -15,7 +15,7 @@ use crate::{
     cli::EvalArgs,
     commands::{
         create_folder,
-        suite::{Work, evaluate_all, note_truncated, prepare},
+        suite::{Work, evaluate_all, known, note_truncated, prepare},
     },
     printer::Printer,
 };
@@ -67,6 +67,11 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         lm_eval_files::write(&args.output, &results, &data, environment.started())?;
     }
     results.write(&args.output)?;
+    if args.suite.is_some() {
+        // Who is compared with whom; nothing was measured here.
+        let known = suite.models.iter().zip(&models).map(|(model, prepared)| known(model, prepared, None));
+        Measurements::new(None, known).write(&args.output)?;
+    }
     note_truncated(&results, printer);
     print(&results, printer)?;
     Ok(ExitStatus::Success)
@@ -76,7 +81,10 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
 pub fn print(results: &SuiteResults, printer: &Printer) -> Result<()> {
     printer.result(&results.to_json(), || {
         let section = |m: &ModelResults| {
-            format!("{}\n\n{}\nresult digest {}\n", m.name, table::results_table(m), m.digest())
+            let mean = mean_perplexity(m).map_or(String::new(), |mean| {
+                format!("mean perplexity by tokens, as the b1.58 paper's of C4 and WikiText-2: {mean:.4}\n")
+            });
+            format!("{}\n\n{}{mean}\nresult digest {}\n", m.name, table::results_table(m), m.digest())
         };
         results.models.iter().map(section).collect::<Vec<_>>().join("\n")
     })

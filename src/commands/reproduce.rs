@@ -12,8 +12,7 @@ use b158_eval::{
     claims::Ledger,
     environment::Environment,
     find_tasks,
-    report::{Form, Known, Measurements, Report, Run, curves},
-    suite::SuiteModel,
+    report::{Form, Measurements, Report, Run, curves},
 };
 use b158_kernels::Isa;
 use b158_runner::bench::Measured;
@@ -24,7 +23,7 @@ use crate::{
     cli::ReproduceArgs,
     commands::{
         claims, create_folder,
-        suite::{Prepared, Work, evaluate_all, prepare},
+        suite::{Work, evaluate_all, known, note_truncated, prepare},
     },
     embedded,
     printer::Printer,
@@ -48,10 +47,11 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
     environment.write(&args.output, &results)?;
     results.write(&args.output)?;
+    note_truncated(&results, printer);
 
     let notice = notice.map(str::to_owned);
     let known =
-        suite.models.iter().zip(&models).zip(measured).map(|((m, p), measured)| known(m, p, measured));
+        suite.models.iter().zip(&models).zip(measured).map(|((m, p), measured)| known(m, p, Some(measured)));
     let known = Measurements::new(notice, known);
     known.write(&args.output)?;
 
@@ -80,19 +80,6 @@ struct Found<'r> {
     run: &'r Run,
     #[serde(flatten)]
     claims: Option<&'r Ledger>,
-}
-
-/// What is known of a model that its results do not say.
-fn known(model: &SuiteModel, prepared: &Prepared, measured: Measured) -> (String, Known) {
-    let known = Known {
-        variant: model.name.clone(),
-        size: model.size.clone(),
-        role: model.role,
-        format: prepared.format.map_or("as it is".to_owned(), |f| f.to_string()),
-        source: model.path.clone(),
-        measured: Some(measured),
-    };
-    (prepared.name.clone(), known)
 }
 
 /// Models that have twins need one to be compared with.

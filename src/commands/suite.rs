@@ -6,8 +6,11 @@ use anyhow::{Context, Result};
 use b158_checkpoint::Checkpoint;
 use b158_convert::{Format, Options};
 use b158_datasets::DataSource;
-use b158_eval::{EvalOptions, RunnerModel, Shard, Suite, SuiteResults, Task, evaluate};
+use b158_eval::{
+    EvalOptions, RunnerModel, Shard, Suite, SuiteResults, Task, evaluate, report::Known, suite::SuiteModel,
+};
 use b158_kernels::Isa;
+use b158_runner::bench::Measured;
 
 use crate::{
     commands::{convert::convert, create_folder, load},
@@ -29,7 +32,7 @@ pub struct Prepared {
 /// relative to the suite's file.
 pub fn prepare(suite: &Suite, suite_file: &Path, folder: &Path, isa: Isa) -> Result<Vec<Prepared>> {
     let base = suite_file.parent().unwrap_or(Path::new("."));
-    let prepare = |model: &b158_eval::suite::SuiteModel| {
+    let prepare = |model: &SuiteModel| {
         let (name, source) = (model.id(), base.join(&model.path));
         let Some(format) = &model.convert else {
             return Ok(Prepared { name, path: source, format: None });
@@ -90,6 +93,19 @@ pub fn evaluate_all(
     };
     let models = models.iter().map(evaluate_one).collect::<Result<_>>()?;
     Ok(SuiteResults { suite: suite.suite.clone(), margins: suite.margins, models })
+}
+
+/// What is known of a model that its results do not say.
+pub fn known(model: &SuiteModel, prepared: &Prepared, measured: Option<Measured>) -> (String, Known) {
+    let known = Known {
+        variant: model.name.clone(),
+        size: model.size.clone(),
+        role: model.role,
+        format: prepared.format.map_or("as it is".to_owned(), |f| f.to_string()),
+        source: model.path.clone(),
+        measured,
+    };
+    (prepared.name.clone(), known)
 }
 
 /// Says which prompts no model saw from their beginning.

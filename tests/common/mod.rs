@@ -41,6 +41,25 @@ pub fn oracle() -> Option<PathBuf> {
     None
 }
 
+/// A folder with the results of the committed twins, under `results`, on so many documents of each of two tasks.
+pub fn evaluated(suite: &str, limit: usize) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let text = format!(
+        "suite: {suite}\nmodels:\n  - {{name: fp16, path: {fp16}, role: baseline}}\n  - {{name: b1.58, path: {b158}, \
+         convert: tq2_0}}\ntasks: [wikitext, arc_easy]\n",
+        fp16 = twin("tiny-llama-f16").display(),
+        b158 = twin("tiny-b158-f16").display()
+    );
+    fs::write(folder.path().join("suite.yaml"), text).unwrap();
+    b158()
+        .current_dir(folder.path())
+        .args(["eval", "suite.yaml", "-o", "results", "--limit", &limit.to_string(), "--data"])
+        .arg(fixtures())
+        .assert()
+        .success();
+    folder
+}
+
 /// A copy of a twin that a test may damage.
 pub fn copy_of(name: &str) -> TempDir {
     let copy = TempDir::new().unwrap();

@@ -7,7 +7,7 @@ use crate::table::{
     self,
     Align::{Left, Right},
 };
-use crate::{Average, Metric, ModelResults, Verdict};
+use crate::{Average, Metric, ModelResults, Verdict, mean_perplexity};
 
 /// The tables that come first, in their order.
 pub fn main_tables(run: &Run) -> Vec<Sheet> {
@@ -55,20 +55,25 @@ pub fn sizes(run: &Run) -> Sheet {
         let unit = metric.name().trim_end_matches("_perplexity");
         sheet.column(format!("{task} {unit} PPL"), Right);
     }
+    let mean = |row: &ModelRow| mean_perplexity(run.evaluated.model(&row.name)?);
+    let has_mean = run.models.iter().any(|row| mean(row).is_some());
+    if has_mean {
+        sheet.column("mean token PPL", Right);
+    }
     for row in &run.models {
         let mut cells = vec![Cell::from(row.variant.as_str())];
         if measured {
             cells.extend(size_cells(run, row));
         }
         let baseline = run.baseline_of(row);
-        for (task, metric) in &perplexities {
-            let of = |r: &ModelRow| run.value(r, task, *metric);
-            let Some(own) = of(row) else {
-                cells.push("?".into());
-                continue;
-            };
+        let cell = |of: &dyn Fn(&ModelRow) -> Option<f64>| {
+            let Some(own) = of(row) else { return Cell::from("?") };
             let ratio = baseline.and_then(of).map(|b| format!(" (×{:.4})", own / b));
-            cells.push(Cell::number(format!("{own:.4}{}", ratio.unwrap_or_default()), own));
+            Cell::number(format!("{own:.4}{}", ratio.unwrap_or_default()), own)
+        };
+        cells.extend(perplexities.iter().map(|(task, metric)| cell(&|r| run.value(r, task, *metric))));
+        if has_mean {
+            cells.push(cell(&mean));
         }
         sheet.rows.push(row_of_size(run, row.size.as_deref(), cells));
     }
