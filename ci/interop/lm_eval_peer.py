@@ -191,7 +191,7 @@ def compare(folder, tasks, work, batch_sizes):
             else:
                 agrees = abs(here / there - 1) <= (PERPLEXITY if ternary else 1e-4)
             mark = "" if agrees else "   DIFFERS"
-            print(f"  {task:16}{metric:18}{there:14.6f}{here:14.6f}{mark}")
+            print(f"  {task:16}{metric:18}{there:26.6f}{here:26.6f}{mark}")
             if not agrees:
                 failures.append(f"{task} {metric}: {there} there, {here} here")
     return [f"{folder.name}: {failure}" for failure in failures]
