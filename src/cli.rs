@@ -4,10 +4,12 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use b158_checkpoint::{Activation, Date, Interleave};
 use b158_convert::{Format, HeadType, LinearClass, Scales, Scheme};
-use b158_eval::{Preset, Shard, perplexity::Protocol};
+use b158_eval::{Preset, perplexity::Protocol};
 use b158_kernels::{Isa, kv::KvType};
 use b158_runner::Shape;
 use clap::{Args, Parser, Subcommand};
+
+use crate::shard::ShardArgument;
 
 /// Ternary LLMs: convert, run, and measure against their full-precision twins.
 ///
@@ -81,6 +83,7 @@ impl Default for Command {
 
 #[derive(Args)]
 #[command(after_long_help = JOB_FILE)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ConvertArgs {
     /// Hugging Face directory, org/name in the Hub's local cache, a .safetensors file beside its config.json, or a
     /// .gguf file
@@ -125,6 +128,13 @@ pub struct ConvertArgs {
     /// Only say what each job would write
     #[arg(long, requires = "batch", conflicts_with = "source")]
     pub dry_run: bool,
+    /// Run one of N parts of the jobs only, dealt by the sources' bytes, with a manifest of its own: 1/N to N/N;
+    /// slurm: the part of this task of a Slurm job array; slurm/N likewise, if only some tasks run
+    #[arg(long, value_name = "I/N|slurm", requires = "batch", conflicts_with = "source", value_parser = ShardArgument::parse)]
+    pub shard: Option<ShardArgument>,
+    /// Make one manifest.json of those of all shards
+    #[arg(long, requires = "batch", conflicts_with_all = ["source", "shard", "resume", "dry_run"])]
+    pub join: bool,
 }
 
 const JOB_FILE: &str = "\
@@ -260,9 +270,10 @@ pub struct EvalArgs {
     /// Go on from the log in the folder, as if the run had not been interrupted; without it, begin anew
     #[arg(long)]
     pub resume: bool,
-    /// Evaluate one of N parts of the documents only: 1/N to N/N, each into a folder of its own, for `merge`
-    #[arg(long, value_name = "I/N")]
-    pub shard: Option<Shard>,
+    /// Evaluate one of N parts of the documents only, for `merge`: 1/N to N/N, each into a folder of its own; slurm:
+    /// the part of this task of a Slurm job array, into DIR/shard-I-of-N; slurm/N likewise, if only some tasks run
+    #[arg(long, value_name = "I/N|slurm", value_parser = ShardArgument::parse)]
+    pub shard: Option<ShardArgument>,
     /// Write DIR/lm-eval/MODEL/results_DATE.json and samples_TASK_DATE.jsonl, too, for tools that read lm-eval's files
     #[arg(long, conflicts_with = "shard")]
     pub lm_eval_files: bool,
@@ -286,9 +297,9 @@ pub struct EvalArgs {
 #[derive(Args)]
 #[command(after_long_help = "\
 Results and digest are those of an evaluation without shards, to the byte. Refused, by name, are shards that are
-missing, there twice, or of another suite, other margins, models, tasks, data or settings.")]
+missing, there twice, or of another suite, other margins, models, tasks, data, examples or settings.")]
 pub struct MergeArgs {
-    /// Folders that `eval --shard` wrote, in any order
+    /// Folders that `eval --shard` wrote, in any order, or the folder that holds them as shard-I-of-N
     #[arg(required = true, value_name = "DIR")]
     pub shards: Vec<PathBuf>,
     /// Folder for results.json and samples.parquet

@@ -6,6 +6,7 @@ mod embedded;
 mod interrupt;
 mod printer;
 mod progress;
+mod shard;
 
 use std::process::ExitCode;
 

@@ -438,3 +438,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn parts_are_joined_to_the_manifest_of_the_whole() {
+    let folder = folder_with_models(&["a", "b"]);
+    let file = jobs(folder.path(), "output: out\njobs: [{source: models/*, to: [tq2_0, i2_s]}]");
+    let out = folder.path().join("out");
+    let files = |manifest: &Manifest| -> Vec<_> {
+        manifest.jobs.iter().map(|job| (job.output.clone(), job.files.clone())).collect()
+    };
+    let expected = files(&run(&file, false).0);
+    fs::remove_dir_all(&out).unwrap();
+    let plan = || Batch::plan(&file, Isa::best()).unwrap();
+    let part = |name: &str, jobs: &[usize]| plan().part(name, jobs).run(true, &Counter::default()).unwrap();
+    let join = |parts: &[&str]| {
+        plan().join(&parts.iter().map(ToString::to_string).collect::<Vec<_>>()).map_err(|e| e.to_string())
+    };
+    assert_eq!(files(&part("x", &[3, 0])), [expected[3].clone(), expected[0].clone()]);
+    part("y", &[1]);
+    assert_eq!(Manifest::read(&out).unwrap(), None);
+    assert_eq!(Manifest::parts(&out).unwrap(), ["x", "y"]);
+    let error = join(&["x", "y"]).unwrap_err();
+    assert!(error.contains("no shard has the job of b-tq2_0.gguf"), "{error}");
+    part("z", &[2, 1]);
+    let error = join(&["x", "y", "z"]).unwrap_err();
+    assert!(error.contains("both y and z have the job of a-i2_s.gguf"), "{error}");
+    let joined = join(&["x", "z"]).unwrap();
+    assert_eq!(files(&joined), expected);
+    assert_eq!(Manifest::read(&out).unwrap(), Some(joined));
+    // Whoever deals the jobs otherwise afterwards finds what is done.
+    let counter = Counter::default();
+    plan().part("w", &[0, 1, 2, 3]).run(true, &counter).unwrap();
+    assert_eq!(counter.converted.into_inner(), 0);
+}

@@ -40,6 +40,15 @@ pub fn document_digest(document: &Document) -> String {
     hex(hash)
 }
 
+/// SHA-256 of a dataset's rows, each as JSON on a line, as 64 hexadecimal digits.
+pub(crate) fn rows_digest(rows: &[serde_json::Value]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update(format!("{row}\n"));
+    }
+    hex(hash)
+}
+
 fn of_document(hash: &mut Sha256, document: &Document) {
     count(hash, document.samples.len());
     for sample in &document.samples {

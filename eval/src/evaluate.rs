@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use b158_datasets::{DataSource, Dataset};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
+use crate::digest::rows_digest;
 use crate::environment::program;
 use crate::log::{Key, Log, Record, Records, fingerprint};
 use crate::order::batches;
@@ -153,6 +153,7 @@ struct Plan<'t> {
     origin: String,
     original: usize,
     documents: Vec<Planned>,
+    examples_sha256: String,
     key: Key,
     known: Records,
     log: Option<Log>,
@@ -169,8 +170,8 @@ impl<'t> Plan<'t> {
     ) -> Result<Self, Error> {
         let split = task.split();
         let dataset = data.load(task.stem(split), split)?;
-        let data_sha256 = digest_of(&dataset.rows);
-        let Documents { original, prepared } =
+        let data_sha256 = rows_digest(&dataset.rows);
+        let Documents { original, prepared, examples_sha256 } =
             prepare(task, &dataset, data, encoder, options.limit, options.shard)?;
         let planned = |(id, prepared): (usize, Prepared)| {
             let ids = fingerprint(&prepared.requests, settings.max_length);
@@ -202,7 +203,7 @@ impl<'t> Plan<'t> {
                     && record.scores.iter().all(|(loglikelihood, _)| loglikelihood.is_finite())
             })
         });
-        Ok(Self { task, origin, original, documents, key, known, log })
+        Ok(Self { task, origin, original, documents, examples_sha256, key, known, log })
     }
 
     /// Documents whose scores are not known.
@@ -303,7 +304,8 @@ impl<'t> Plan<'t> {
             let outcome = question.outcome(self.task, &samples);
             documents.push(Document { id, samples, outcome });
         }
-        TaskResults::new(self.task.clone(), self.original, documents).of_data(self.key.data_sha256)
+        TaskResults::new(self.task.clone(), self.original, documents)
+            .of_data(self.key.data_sha256, self.examples_sha256)
     }
 }
 
@@ -320,15 +322,6 @@ impl Planned {
 fn refused(task: &Task, origin: &str, document: usize, (message, hint): (String, String)) -> Error {
     let (task, origin) = (task.task.clone(), origin.to_owned());
     Error::Document { task, document, origin, message, hint }
-}
-
-/// SHA-256 of a dataset's rows: each as JSON on a line.
-fn digest_of(rows: &[serde_json::Value]) -> String {
-    let mut hash = Sha256::new();
-    for row in rows {
-        hash.update(format!("{row}\n"));
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::Error;
+use crate::digest::rows_digest;
 use crate::prepare::example;
 use crate::python_random::PythonRandom;
 use crate::request::Failure;
@@ -32,6 +33,8 @@ pub(crate) struct Examples {
     turns: BTreeMap<usize, String>,
     /// Indices, by document.
     drawn: Vec<Vec<usize>>,
+    /// SHA-256 of all rows that they are drawn from; empty if none are.
+    pub(crate) pool_sha256: String,
 }
 
 impl Examples {
@@ -39,7 +42,8 @@ impl Examples {
     pub(crate) fn draw(task: &Task, rows: &[Value], origin: &str, data: &DataSource) -> Result<Self, Error> {
         let shots = task.shots();
         if shots == 0 {
-            return Ok(Self { turns: BTreeMap::new(), drawn: vec![Vec::new(); rows.len()] });
+            let drawn = vec![Vec::new(); rows.len()];
+            return Ok(Self { turns: BTreeMap::new(), drawn, pool_sha256: String::new() });
         }
         let pool = load(task, origin, data)?;
         let drawn = draw(task, rows, &pool)?;
@@ -60,7 +64,8 @@ impl Examples {
         let rendered: Vec<Result<(usize, String), Error>> =
             used.into_iter().collect::<Vec<_>>().into_par_iter().map(render).collect();
         // In their order, so that of several errors always the same one is told.
-        Ok(Self { turns: rendered.into_iter().collect::<Result<_, _>>()?, drawn })
+        let turns = rendered.into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { turns, drawn, pool_sha256: rows_digest(&pool.rows) })
     }
 
     /// The examples of a document, as text before its question.

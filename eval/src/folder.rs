@@ -12,7 +12,7 @@
 //! the samples again and checks the digests; the checksum comes first, so that no damaged Parquet file is ever parsed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use b158_checkpoint::{OutputError, write_file};
 use b158_datasets::table::sha256;
@@ -53,6 +53,8 @@ struct ModelDocument {
     config: Settings,
     model_sha256: String,
     data_sha256: BTreeMap<String, String>,
+    #[serde(default)]
+    examples_sha256: BTreeMap<String, String>,
     digest: String,
 }
 
@@ -146,6 +148,29 @@ impl SuiteResults {
 }
 
 impl ShardResults {
+    /// The folders of shards that are meant by `dir`: itself, or, if it is none, those in it, in order of their names;
+    /// and those in it whose evaluation has not finished.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if the folder cannot be read.
+    pub fn folders(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Error> {
+        let failed = |source| Error::Read { path: dir.to_path_buf(), source };
+        let mut inside = Vec::new();
+        if !dir.join(SHARD_FILE).exists() && dir.is_dir() {
+            for entry in dir.read_dir().map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                let shard = entry.file_name().to_str().and_then(Shard::from_name);
+                inside.extend(shard.map(|_| entry.path()));
+            }
+        }
+        if inside.is_empty() {
+            // Whatever it is, reading says so.
+            return Ok((vec![dir.to_path_buf()], Vec::new()));
+        }
+        inside.sort();
+        Ok(inside.into_iter().partition(|folder| folder.join(SHARD_FILE).exists()))
+    }
+
     /// Reads a folder that [`SuiteResults::write_shard`] made.
     ///
     /// # Errors
@@ -195,8 +220,10 @@ fn read(dir: &Path, name: &str) -> Result<(ResultsFile, SuiteResults), Error> {
             let Some(count) = document.n_samples.get(&task_name) else {
                 return Err(bad(format!("{place}: n-samples is missing")));
             };
-            let data_sha256 = document.data_sha256.get(&task_name).cloned().unwrap_or_default();
-            tasks.push(TaskResults::new(task, count.original, documents).of_data(data_sha256));
+            let of_this =
+                |sha256: &BTreeMap<String, String>| sha256.get(&task_name).cloned().unwrap_or_default();
+            let (data, examples) = (of_this(&document.data_sha256), of_this(&document.examples_sha256));
+            tasks.push(TaskResults::new(task, count.original, documents).of_data(data, examples));
         }
         let model =
             ModelResults { name, model_sha256: document.model_sha256, settings: document.config, tasks };

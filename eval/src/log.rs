@@ -54,13 +54,23 @@ pub struct Run {
     pub shard: Option<Shard>,
 }
 
+/// A log that is ready for more.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Documents, of all models and tasks, that it has the scores of.
+    pub logged: usize,
+    /// Whether an earlier log was discarded before its evaluation was complete.
+    pub discarded: bool,
+}
+
 impl Run {
     /// Makes `dir/samples.log` ready: with `resume` for going on, if it is of this very run, otherwise empty.
-    /// Returns the folder, and whether an earlier log was discarded before its evaluation was complete.
     ///
     /// # Errors
     /// [`Error::Config`] for the log of another run, or with other margins; [`Error::Output`].
-    pub fn begin(&self, dir: &Path, resume: bool) -> Result<(PathBuf, bool), Error> {
+    pub fn begin(&self, dir: &Path, resume: bool) -> Result<Begun, Error> {
         let folder = dir.join(LOG_FOLDER);
         let failed = |source| OutputError { file: folder.clone(), source };
         let file = folder.join(RUN_FILE);
@@ -68,7 +78,8 @@ impl Run {
         if was_there && resume {
             if file.exists() {
                 self.check(&file)?;
-                return Ok((folder, false));
+                let logged = count(&folder).map_err(failed)?;
+                return Ok(Begun { folder, logged, discarded: false });
             }
         } else if was_there {
             std::fs::remove_dir_all(&folder).map_err(failed)?;
@@ -78,7 +89,7 @@ impl Run {
         write_file(&file, format!("{text}\n").as_bytes())?;
         let complete = [crate::folder::RESULTS_FILE, crate::shard::SHARD_FILE];
         let discarded = was_there && !resume && !complete.iter().any(|name| dir.join(name).exists());
-        Ok((folder, discarded))
+        Ok(Begun { folder, logged: 0, discarded })
     }
 
     fn check(&self, file: &Path) -> Result<(), Error> {
@@ -112,6 +123,20 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// Documents in the logs of a folder.
+fn count(folder: &Path) -> std::io::Result<usize> {
+    let mut documents = 0;
+    for model in folder.read_dir()? {
+        let model = model?.path();
+        if model.is_dir() {
+            for log in model.read_dir()? {
+                documents += parse(&std::fs::read(log?.path())?).1.len();
+            }
+        }
+    }
+    Ok(documents)
 }
 
 const ANEW: &str = "choose another folder, or evaluate anew without --resume";
@@ -370,12 +395,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = Run { suite: "desk".into(), margins: Margins::default(), shard: None };
         let begin = |run: &Run, resume| match run.begin(dir.path(), resume) {
-            Ok((_, discarded)) => format!("discarded: {discarded}"),
+            Ok(Begun { discarded, logged, .. }) => format!("discarded: {discarded}, logged: {logged}"),
             Err(e) => e.to_string().replace(&dir.path().display().to_string(), "DIR"),
         };
         // With nothing there, --resume begins.
-        assert_eq!(begin(&run, true), "discarded: false");
-        assert_eq!(begin(&run, true), "discarded: false");
+        assert_eq!(begin(&run, true), "discarded: false, logged: 0");
+        assert_eq!(begin(&run, true), "discarded: false, logged: 0");
+        std::fs::create_dir(dir.path().join(LOG_FOLDER).join("m")).unwrap();
+        let torn = written(&[1, 4]) + "torn";
+        std::fs::write(dir.path().join(LOG_FOLDER).join("m/arc_easy.log"), torn).unwrap();
+        assert_eq!(begin(&run, true), "discarded: false, logged: 2");
         insta::assert_snapshot!(begin(&Run { suite: "other".into(), ..run.clone() }, true), @r"
         DIR/samples.log/run.json: the log is of the suite 'desk', not 'other'
         hint: choose another folder, or evaluate anew without --resume
@@ -391,9 +420,9 @@ mod tests {
         hint: give each shard a folder of its own
         ");
         // Without --resume it begins anew, whatever is there.
-        assert_eq!(begin(&Run { margins, ..run.clone() }, false), "discarded: true");
+        assert_eq!(begin(&Run { margins, ..run.clone() }, false), "discarded: true, logged: 0");
         std::fs::write(dir.path().join(crate::folder::RESULTS_FILE), "").unwrap();
-        assert_eq!(begin(&run, false), "discarded: false", "its evaluation was complete");
+        assert_eq!(begin(&run, false), "discarded: false, logged: 0", "its evaluation was complete");
         std::fs::write(dir.path().join(LOG_FOLDER).join(RUN_FILE), "{").unwrap();
         insta::assert_snapshot!(begin(&run, true), @r"
         DIR/samples.log/run.json: it does not say what the log is of: EOF while parsing an object at line 1 column 1

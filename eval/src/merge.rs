@@ -6,8 +6,8 @@
 //!   shard 3/3   document  2                   --+
 //! ```
 //!
-//! Nothing is merged that does not belong together: one suite with one set of margins, the same models, tasks, data
-//! and settings, each shard once and every document once.
+//! Nothing is merged that does not belong together: one suite with one set of margins, the same models, tasks, data,
+//! examples and settings, each shard once and every document once.
 
 use crate::Error;
 use crate::folder::ShardResults;
@@ -120,6 +120,11 @@ fn of_task(
     let both = [
         (format!("SHA-256 of the definition of task '{task}'"), b.task.sha256(), a.task.sha256()),
         (format!("SHA-256 of the data of task '{task}'"), b.data_sha256.clone(), a.data_sha256.clone()),
+        (
+            format!("SHA-256 of the split that task '{task}' draws its examples from"),
+            b.examples_sha256.clone(),
+            a.examples_sha256.clone(),
+        ),
         (format!("documents of task '{task}'"), b.original.to_string(), a.original.to_string()),
     ];
     both.into_iter().find(|(_, b, a)| a != b).map(|(what, b, a)| (what, short(&b), short(&a)))
@@ -230,6 +235,10 @@ mod tests {
         ");
         insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[1].data_sha256 = "7".repeat(64)), @r"
         part2: SHA-256 of the data of task 'wikitext': 777777777777, but  in part1
+        hint: merge shards of one evaluation only
+        ");
+        insta::assert_snapshot!(message(&|s| s.results.models[0].tasks[1].examples_sha256 = "8".repeat(64)), @r"
+        part2: SHA-256 of the split that task 'wikitext' draws its examples from: 888888888888, but  in part1
         hint: merge shards of one evaluation only
         ");
         insta::assert_snapshot!(message(&|s| { s.results.models[0].tasks[0].documents.pop(); }), @r"

@@ -55,6 +55,8 @@ pub(crate) struct Documents {
     pub original: usize,
     /// Those that are wanted, ascending by their index.
     pub prepared: Vec<(usize, Prepared)>,
+    /// SHA-256 of all rows that examples are drawn from; empty without examples.
+    pub examples_sha256: String,
 }
 
 /// Turns the documents of a task into requests: the first `limit` ones, and of those the shard's.
@@ -87,7 +89,7 @@ pub(crate) fn prepare(
     }
     let examples = Examples::draw(task, rows, origin, data)?;
     let wanted = match shard {
-        Some(shard) => shard.documents(&rows.iter().map(|row| row.to_string().len()).collect::<Vec<usize>>()),
+        Some(shard) => shard.deal(&rows.iter().map(|row| row.to_string().len() as u64).collect::<Vec<u64>>()),
         None => (0..rows.len()).collect(),
     };
     let prepared: Vec<_> = wanted
@@ -99,7 +101,11 @@ pub(crate) fn prepare(
         Ok(document) => Ok((id, document)),
         Err(failure) => Err(refused(id, failure)),
     });
-    Ok(Documents { original, prepared: prepared.collect::<Result<_, _>>()? })
+    Ok(Documents {
+        original,
+        prepared: prepared.collect::<Result<_, _>>()?,
+        examples_sha256: examples.pool_sha256,
+    })
 }
 
 /// The first document whose `id` an earlier one has: it would count twice.
@@ -224,9 +230,9 @@ fn pack(
 fn deal_windows(windows: Vec<Request>, limit: Option<usize>, shard: Option<Shard>) -> Documents {
     let original = windows.len();
     let first = windows.iter().take(limit.unwrap_or(original));
-    let lengths: Vec<usize> = first.map(|window| window.cont_ids.len()).collect();
+    let lengths: Vec<u64> = first.map(|window| window.cont_ids.len() as u64).collect();
     let wanted = match shard {
-        Some(shard) => shard.documents(&lengths),
+        Some(shard) => shard.deal(&lengths),
         None => (0..lengths.len()).collect(),
     };
     let mut windows: Vec<Option<Request>> = windows.into_iter().map(Some).collect();
@@ -235,7 +241,7 @@ fn deal_windows(windows: Vec<Request>, limit: Option<usize>, shard: Option<Shard
         let question = Question::Rolling { words: 0, bytes: 0 };
         Some((id, Prepared { requests: vec![windows[id].take()?], question }))
     });
-    Documents { original, prepared: prepared.collect() }
+    Documents { original, prepared: prepared.collect(), examples_sha256: String::new() }
 }
 
 /// The text that a task scores in place of choices.

@@ -7,7 +7,7 @@
 //!     "results": {MODEL: {TASK: {"acc,none": 0.9, "acc_stderr,none": 0.05, ...}}},
 //!     "models":  {MODEL: a document in lm-eval's schema: results, configs, versions, n-shot, higher_is_better,
 //!                 n-samples, config; and ours: truncated (prompts longer than the context, whose beginning was cut
-//!                 off), model_sha256, data_sha256 of each task, digest},
+//!                 off), model_sha256, data_sha256 of each task, examples_sha256 of tasks with examples, digest},
 //!     "digest":  {MODEL: 64 hexadecimal digits},
 //!     "suite_sha256": what was asked: SHA-256 over suite, margins, models, settings, tasks and data
 //!   }
@@ -100,6 +100,8 @@ pub struct TaskResults {
     pub original: usize,
     /// SHA-256 of all rows of the data, as 64 hexadecimal digits; empty if nobody computed it.
     pub data_sha256: String,
+    /// SHA-256 of all rows that examples before the questions are drawn from; empty without examples.
+    pub examples_sha256: String,
     /// The evaluated documents, in the order of the data.
     pub documents: Vec<Document>,
     /// The metrics, once they are computed.
@@ -126,12 +128,13 @@ impl PartialEq for Once {
 impl TaskResults {
     /// Results of a task on these documents, of `original` that its data has.
     pub fn new(task: Task, original: usize, documents: Vec<Document>) -> Self {
-        Self { task, original, data_sha256: String::new(), documents, metrics: Once::default() }
+        let (data_sha256, examples_sha256) = Default::default();
+        Self { task, original, data_sha256, examples_sha256, documents, metrics: Once::default() }
     }
 
-    /// With the SHA-256 of the data.
-    pub(crate) fn of_data(self, data_sha256: String) -> Self {
-        Self { data_sha256, ..self }
+    /// With the SHA-256 of the data, and of those that examples are drawn from.
+    pub(crate) fn of_data(self, data_sha256: String, examples_sha256: String) -> Self {
+        Self { data_sha256, examples_sha256, ..self }
     }
 
     /// Number of prompts that are longer than a context of `max_length` tokens: the model did not see their beginning.
@@ -271,12 +274,15 @@ impl ModelResults {
     }
 
     pub(crate) fn json_without_metrics(&self) -> Value {
+        let with_examples = self.tasks.iter().filter(|t| !t.examples_sha256.is_empty());
+        let examples: Map<String, Value> =
+            with_examples.map(|t| (t.task.task.clone(), json!(t.examples_sha256))).collect();
         let mut config = Map::new();
         config.insert("model".into(), json!(self.name));
         if let Ok(Value::Object(settings)) = serde_json::to_value(&self.settings) {
             config.extend(settings);
         }
-        json!({
+        let mut document = json!({
             "group_subtasks": {},
             "configs": self.by_task(|t| json!(t.task)),
             "versions": self.by_task(|t| json!(t.task.version)),
@@ -290,7 +296,11 @@ impl ModelResults {
             "lm_eval_version": HARNESS,
             "model_sha256": self.model_sha256,
             "data_sha256": self.by_task(|t| json!(t.data_sha256)),
-        })
+        });
+        if !examples.is_empty() {
+            document["examples_sha256"] = Value::Object(examples);
+        }
+        document
     }
 
     fn by_task(&self, value: impl Fn(&TaskResults) -> Value) -> Value {
@@ -326,9 +336,15 @@ impl SuiteResults {
     }
 
     /// SHA-256 over what was asked, as 64 hexadecimal digits: the suite's name and margins, each model's SHA-256 and
-    /// settings, each task's definition and data. The [`digest`](Self::digest) is over what was answered.
+    /// settings, each task's definition, data and examples. The [`digest`](Self::digest) is over what was answered.
     pub fn suite_sha256(&self) -> String {
-        let of_task = |t: &TaskResults| json!({"task_sha256": t.task.sha256(), "data_sha256": t.data_sha256});
+        let of_task = |t: &TaskResults| {
+            let mut asked = json!({"task_sha256": t.task.sha256(), "data_sha256": t.data_sha256});
+            if !t.examples_sha256.is_empty() {
+                asked["examples_sha256"] = json!(t.examples_sha256);
+            }
+            asked
+        };
         let of_model = |m: &ModelResults| {
             let asked =
                 json!({"sha256": m.model_sha256, "settings": m.settings, "tasks": m.by_task(of_task)});

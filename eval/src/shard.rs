@@ -1,4 +1,4 @@
-//! Shards: the documents of a task, dealt to several machines.
+//! Shards: the documents of a task, or other pieces of work, dealt to several machines.
 //!
 //! ```text
 //!   documents, longest first:   9 8 5 4 4 2        of each task
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A document's length is that of its row as JSON, the same for every model and machine; that of a window of packed texts
-//! is its tokens. (Graham 1969, Bounds on multiprocessing timing anomalies: no shard gets more than 4/3 of what the best
+//! is its tokens; that of a conversion is its source's bytes. (Graham 1969, Bounds on multiprocessing timing anomalies: no shard gets more than 4/3 of what the best
 //! dealing would give it.)
 //!
 //! A shard's folder has `shard.json` in place of `results.json`, so that nobody takes a part for the whole;
@@ -42,15 +42,28 @@ impl Shard {
         self.count
     }
 
-    /// Indices of the documents that this shard evaluates, ascending, of all documents' lengths.
-    pub fn documents(self, lengths: &[usize]) -> Vec<usize> {
-        let mut longest: Vec<(u64, usize)> = lengths.iter().map(|length| *length as u64).zip(0..).collect();
+    /// The name of its folder where all shards share one: `shard-02-of-16`, with as many digits as the last one has.
+    pub fn name(self) -> String {
+        let digits = self.count.to_string().len();
+        format!("shard-{:0digits$}-of-{}", self.index, self.count)
+    }
+
+    /// The shard with this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (index, count) = name.strip_prefix("shard-")?.split_once("-of-")?;
+        let shard = format!("{index}/{count}").parse::<Self>().ok()?;
+        (shard.name() == name).then_some(shard)
+    }
+
+    /// Indices of the documents (or other pieces) that are this shard's, ascending, of the lengths of all.
+    pub fn deal(self, lengths: &[u64]) -> Vec<usize> {
+        let mut longest: Vec<(u64, usize)> = lengths.iter().copied().zip(0..).collect();
         longest.sort_by_key(|(length, id)| (std::cmp::Reverse(*length), *id));
         let mut loads = vec![0_u64; self.count];
         let mut mine = Vec::new();
         for (length, id) in longest {
             let least = (0..self.count).min_by_key(|i| loads[*i]).expect("at least one shard");
-            loads[least] += length;
+            loads[least] = loads[least].saturating_add(length);
             if least + 1 == self.index {
                 mine.push(id);
             }
@@ -109,19 +122,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_sort_and_read_back() {
+        let shard: Shard = "2/16".parse().unwrap();
+        assert_eq!(shard.name(), "shard-02-of-16");
+        assert_eq!(Shard::from_name("shard-02-of-16"), Some(shard));
+        for other in
+            ["shard-2-of-16", "shard-17-of-16", "shard-00-of-16", "shard-02", "part1", "shard-02-of-16.old"]
+        {
+            assert_eq!(Shard::from_name(other), None, "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_document_is_dealt_once_and_evenly(
-            lengths in prop::collection::vec(0_usize..200, 0..60),
+            lengths in prop::collection::vec(0_u64..200, 0..60),
             count in 1_usize..8,
         ) {
-            let shards = (1..=count).map(|index| Shard { index, count }.documents(&lengths));
+            let shards = (1..=count).map(|index| Shard { index, count }.deal(&lengths));
             let shards: Vec<Vec<usize>> = shards.collect();
             let mut all = shards.concat();
             all.sort_unstable();
             prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
-            let load = |shard: &Vec<usize>| shard.iter().map(|id| lengths[*id]).sum::<usize>();
-            let loads: Vec<usize> = shards.iter().map(load).collect();
+            let load = |shard: &Vec<usize>| shard.iter().map(|id| lengths[*id]).sum::<u64>();
+            let loads: Vec<u64> = shards.iter().map(load).collect();
             let longest = lengths.iter().max().copied().unwrap_or(0);
             // Whoever ends with most had least before its last document.
             prop_assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= longest);

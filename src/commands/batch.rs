@@ -6,18 +6,29 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use b158_convert::batch::{Batch, Entry, Events, Manifest, Planned, Status};
-use b158_eval::table::{Align, markdown};
+use b158_eval::{
+    Shard,
+    table::{Align, markdown},
+};
 use b158_kernels::Isa;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
-use crate::{ExitStatus, printer::Printer, progress};
+use crate::{ExitStatus, cli::ConvertArgs, printer::Printer, progress};
 
-pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
-    let batch = Batch::plan(file, isa)?;
-    if dry_run {
+pub fn run(file: &Path, args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
+    let mut batch = Batch::plan(file, isa)?;
+    if args.join {
+        let manifest = batch.join(&shards(batch.folder())?)?;
+        return finish(&batch, &manifest, &BTreeSet::new(), printer);
+    }
+    if let Some(argument) = args.shard {
+        let bytes: Vec<u64> = batch.planned().iter().map(|job| job.source_bytes).collect();
+        batch = batch.part(&argument.shard.name(), &argument.shard.deal(&bytes));
+    }
+    if args.dry_run {
         let document =
             Plan { folder: &batch.folder().to_string_lossy(), memory: batch.memory(), jobs: batch.planned() };
         printer.result(&document, || plan_text(&batch))?;
@@ -25,10 +36,20 @@ pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer
         return Ok(if fails { ExitStatus::Failure } else { ExitStatus::Success });
     }
     let bars = Bars::new(&batch);
-    let manifest = batch.run(resume, &bars)?;
+    let manifest = batch.run(args.resume, &bars)?;
     let kept = bars.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+    finish(&batch, &manifest, &kept, printer)
+}
+
+/// Says what became of the jobs.
+fn finish(
+    batch: &Batch,
+    manifest: &Manifest,
+    kept: &BTreeSet<usize>,
+    printer: &Printer,
+) -> Result<ExitStatus> {
     let failed = manifest.jobs.iter().filter(|job| job.status != Status::Done).count();
-    printer.result(&manifest, || text(&manifest, &kept, batch.folder()))?;
+    printer.result(manifest, || text(manifest, kept, &batch.manifest_path()))?;
     for job in &manifest.jobs {
         let warnings = job.report.iter().flat_map(|report| &report.warnings);
         for warning in warnings.collect::<BTreeSet<_>>() {
@@ -39,6 +60,34 @@ pub fn run(file: &Path, resume: bool, dry_run: bool, isa: Isa, printer: &Printer
         }
     }
     Ok(if failed > 0 { ExitStatus::Failure } else { ExitStatus::Success })
+}
+
+/// The names of all shards, whose manifests are in the folder.
+fn shards(folder: &Path) -> Result<Vec<String>> {
+    let there: Vec<Shard> =
+        Manifest::parts(folder)?.iter().filter_map(|part| Shard::from_name(part)).collect();
+    let Some(first) = there.first() else {
+        bail!("{}: no manifest of a shard\nhint: run the batch with --shard first", folder.display())
+    };
+    if let Some(other) = there.iter().find(|shard| shard.count() != first.count()) {
+        let manifest = |shard: &Shard| Manifest::path_of(Path::new(""), Some(&shard.name()));
+        let [one, two] = [first, other].map(manifest);
+        bail!(
+            "{}: shards of two runs: {} and {}\nhint: remove the manifests of the run that is not meant",
+            folder.display(),
+            one.display(),
+            two.display()
+        );
+    }
+    let all: Vec<Shard> = (1..=first.count())
+        .map(|index| format!("{index}/{}", first.count()).parse().expect("a shard"))
+        .collect();
+    let missing: Vec<String> =
+        all.iter().filter(|shard| !there.contains(shard)).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        bail!("{}: missing: shard {}\nhint: run it with --shard", folder.display(), missing.join(", "));
+    }
+    Ok(all.iter().map(|shard| shard.name()).collect())
 }
 
 #[derive(Serialize)]
@@ -81,7 +130,7 @@ fn plan_text(batch: &Batch) -> String {
     text
 }
 
-fn text(manifest: &Manifest, kept: &BTreeSet<usize>, folder: &Path) -> String {
+fn text(manifest: &Manifest, kept: &BTreeSet<usize>, path: &Path) -> String {
     let header = [
         ("output", Align::Left),
         ("status", Align::Left),
@@ -100,7 +149,7 @@ fn text(manifest: &Manifest, kept: &BTreeSet<usize>, folder: &Path) -> String {
         manifest.jobs.iter().filter(|job| job.status == Status::Done).count(),
         manifest.jobs.len(),
         kept.len(),
-        Manifest::path(folder).display()
+        path.display()
     );
     text
 }

@@ -11,7 +11,7 @@ use crate::{ExitStatus, cli::ConvertArgs, commands::batch, printer::Printer, pro
 
 pub fn run(args: &ConvertArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if let Some(file) = &args.batch {
-        return batch::run(file, args.resume, args.dry_run, isa, printer);
+        return batch::run(file, args, isa, printer);
     }
     let (Some(source), Some(output), Some(format)) = (&args.source, &args.output, args.to) else {
         unreachable!("clap requires them without --batch")

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::Path};
 use anyhow::Result;
 use b158_datasets::DataSource;
 use b158_eval::{
-    Margins, ModelResults, Preset, Role, Shard, Suite, SuiteResults, environment::Environment, find_tasks,
+    Margins, ModelResults, Preset, Role, Suite, SuiteResults, environment::Environment, find_tasks,
     lm_eval_files, log::Run, mean_perplexity, report::Measurements, suite::SuiteModel, table,
 };
 use b158_kernels::Isa;
@@ -18,6 +18,7 @@ use crate::{
         suite::{Work, evaluate_all, known, note_truncated, prepare},
     },
     printer::Printer,
+    shard::ShardArgument,
 };
 
 /// Nobody shall take the desk's questions for the benchmark of the same name.
@@ -40,37 +41,42 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     };
     let suite = suite.checked("the command line")?;
     let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
-    create_folder(&args.output)?;
+    let output = args.shard.map_or_else(|| args.output.clone(), |shard| shard.folder(&args.output));
+    create_folder(&output)?;
     if args.documents.data.is_none() {
         printer.note(DESK);
     }
-    let run = Run { suite: suite.suite.clone(), margins: suite.margins, shard: args.shard };
-    let (log, discarded) = run.begin(&args.output, args.resume)?;
-    if discarded {
+    let shard = args.shard.map(|argument| argument.shard);
+    let run = Run { suite: suite.suite.clone(), margins: suite.margins, shard };
+    let log = run.begin(&output, args.resume)?;
+    if log.logged > 0 {
+        printer
+            .note(&format!("note: going on from the log, which has the scores of {} documents", log.logged));
+    }
+    if log.discarded {
         printer.note(
             "note: an unfinished evaluation in this folder begins anew; --resume would have gone on with it",
         );
     }
-    let models = prepare(&suite, file, &args.output.join("models"), isa)?;
+    let models = prepare(&suite, file, &output.join("models"), isa)?;
     let environment = Environment::new(isa.name(), rayon::current_num_threads());
-    let work = Work { shard: args.shard, log: Some(log), cache: args.documents.cache.clone() };
+    let work = Work { shard, log: Some(log.folder), cache: args.documents.cache.clone() };
     let data = DataSource::new(args.documents.data.as_deref());
     let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
-    if let Some(shard) = args.shard {
-        environment.write(&args.output, &results)?;
-        results.write_shard(&args.output, shard)?;
-        printer.result(&results.shard_json(shard), || shard_text(shard, &results))?;
+    environment.write(&output, &results)?;
+    if let Some(argument) = args.shard {
+        results.write_shard(&output, argument.shard)?;
+        printer.result(&results.shard_json(argument.shard), || shard_text(argument, args, &results))?;
         return Ok(ExitStatus::Success);
     }
-    environment.write(&args.output, &results)?;
     if args.lm_eval_files {
-        lm_eval_files::write(&args.output, &results, &data, environment.started())?;
+        lm_eval_files::write(&output, &results, &data, environment.started())?;
     }
-    results.write(&args.output)?;
+    results.write(&output)?;
     if args.suite.is_some() {
         // Who is compared with whom; nothing was measured here.
         let known = suite.models.iter().zip(&models).map(|(model, prepared)| known(model, prepared, None));
-        Measurements::new(None, known).write(&args.output)?;
+        Measurements::new(None, known).write(&output)?;
     }
     note_truncated(&results, printer);
     print(&results, printer)?;
@@ -91,11 +97,14 @@ pub fn print(results: &SuiteResults, printer: &Printer) -> Result<()> {
 }
 
 /// What was evaluated: a part has no metrics.
-fn shard_text(shard: Shard, results: &SuiteResults) -> String {
-    let mut out = format!("shard {shard} of suite `{}`\n", results.suite);
+fn shard_text(argument: ShardArgument, args: &EvalArgs, results: &SuiteResults) -> String {
+    let mut out = format!("shard {} of suite `{}`\n", argument.shard, results.suite);
     for model in &results.models {
         let documents: usize = model.tasks.iter().map(|task| task.documents.len()).sum();
         out += &format!("{}: {documents} documents, digest {}\n", model.name, model.digest());
+    }
+    if argument.by_slurm {
+        return out + &format!("join all shards with: b158 merge {0} -o {0}\n", args.output.display());
     }
     out + "join the folders of all shards with: b158 merge DIR... -o DIR\n"
 }

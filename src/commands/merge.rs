@@ -15,16 +15,24 @@ pub fn run(args: &MergeArgs, printer: &Printer) -> Result<ExitStatus> {
         folder == &args.output
             || folder.canonicalize().is_ok_and(|a| args.output.canonicalize().is_ok_and(|b| a == b))
     };
-    if args.shards.iter().any(same) {
+    let mut folders = Vec::new();
+    for dir in &args.shards {
+        let (finished, unfinished) = ShardResults::folders(dir)?;
+        for folder in unfinished {
+            printer.note(&format!("note: {}: this shard has not finished", folder.display()));
+        }
+        folders.extend(finished);
+    }
+    if folders.iter().any(same) {
         bail!(
             "{}: this is the folder of a shard\nhint: give the result a folder of its own",
             args.output.display()
         );
     }
-    let shards = args.shards.iter().map(|folder| ShardResults::read(folder)).collect::<Result<_, _>>()?;
+    let shards = folders.iter().map(|folder| ShardResults::read(folder)).collect::<Result<_, _>>()?;
     let results = merge(shards)?;
     create_folder(&args.output)?;
-    write_merged(&args.output, &args.shards)?;
+    write_merged(&args.output, &folders)?;
     results.write(&args.output)?;
     print(&results, printer)?;
     Ok(ExitStatus::Success)

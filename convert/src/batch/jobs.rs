@@ -227,8 +227,12 @@ impl JobFile {
     fn leave_out_outputs(&self, file: &Path, jobs: &mut Vec<(usize, Job)>) -> Result<(), Error> {
         let folder = self.folder(file);
         // A manifest that cannot be read is an error of running.
-        let earlier = Manifest::read(&folder).ok().flatten().unwrap_or_default();
-        let earlier = earlier.entries().map(|entry| identity(&folder.join(&entry.output)));
+        let parts = Manifest::parts(&folder).unwrap_or_default();
+        let manifests = parts.iter().map(|part| Some(part.as_str())).chain([None]);
+        let manifests: Vec<Manifest> =
+            manifests.filter_map(|part| Manifest::read_of(&folder, part).ok().flatten()).collect();
+        let earlier =
+            manifests.iter().flat_map(Manifest::entries).map(|entry| identity(&folder.join(&entry.output)));
         let outputs: BTreeSet<PathBuf> =
             jobs.iter().map(|(_, job)| identity(&job.output)).chain(earlier).collect();
         jobs.retain(|(_, job)| !(job.source.matched && outputs.contains(&identity(&job.source.path))));
@@ -302,8 +306,11 @@ impl JobSpec {
         if matches!(format, Format::Blocks(_)) && !has_extension {
             name += ".gguf";
         }
-        let taken = Manifest::path(Path::new("")) == Path::new(&name);
-        if name.is_empty() || taken || name.contains(['/', '\\', '\0', '{', '}']) || name.starts_with('.') {
+        if name.is_empty()
+            || Manifest::is_name(&name)
+            || name.contains(['/', '\\', '\0', '{', '}'])
+            || name.starts_with('.')
+        {
             return Err(name);
         }
         Ok(name)

@@ -1,10 +1,15 @@
-//! One batch at a time in an output folder.
+//! One batch at a time in an output folder, or several parts of one.
 //!
-//! The lock is the system's, on the file `.manifest.lock`: it ends with the process, whatever ends that. The
-//! file's text says who holds it.
+//! ```text
+//!   the whole     .manifest.lock    alone
+//!   a part        .manifest.lock    shared with other parts;    .manifest.PART.lock    alone
+//! ```
+//!
+//! The locks are the system's: they end with the process, whatever ends that. A file's text says who holds it. Where the
+//! file system has no locks, as on some clusters, nobody is kept out.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{Read, Write},
     path::{Path, PathBuf},
 };
@@ -13,51 +18,69 @@ use b158_checkpoint::OutputError;
 
 use crate::Error;
 
-const NAME: &str = ".manifest.lock";
-
 /// Held until it is dropped.
 pub(super) struct Lock {
-    path: PathBuf,
-    _file: File,
+    // In this order: the part's own goes first.
+    _part: Option<Held>,
+    _whole: Held,
 }
 
 impl Lock {
-    /// Takes the folder for the batch of that job file.
-    pub(super) fn take(folder: &Path, jobs: &Path) -> Result<Self, Error> {
-        let path = folder.join(NAME);
+    /// Takes the folder for the batch of that job file, or for a part of it.
+    pub(super) fn take(folder: &Path, jobs: &Path, part: Option<&str>) -> Result<Self, Error> {
+        let whole = folder.join(".manifest.lock");
+        let holder = format!("process {}, {}", std::process::id(), jobs.display());
+        let Some(part) = part else {
+            return Ok(Self { _part: None, _whole: Held::take(whole, &holder, false)? });
+        };
+        let shared = Held::take(whole, &format!("parts of {}", jobs.display()), true)?;
+        let own = Held::take(folder.join(format!(".manifest.{part}.lock")), &holder, false)?;
+        Ok(Self { _part: Some(own), _whole: shared })
+    }
+}
+
+/// A locked file.
+struct Held {
+    path: PathBuf,
+    file: File,
+}
+
+impl Held {
+    fn take(path: PathBuf, holder: &str, shared: bool) -> Result<Self, Error> {
         let error = |source| OutputError { file: path.clone(), source };
         loop {
             let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = options.map_err(error)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(fs::TryLockError::WouldBlock) => return Err(held(folder, file)),
-                Err(fs::TryLockError::Error(source)) => return Err(error(source).into()),
+            match if shared { file.try_lock_shared() } else { file.try_lock() } {
+                // Not every file system has locks.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+                Err(TryLockError::WouldBlock) => return Err(held(&path, file)),
             }
             // Whoever had it removes the file when done; a lock on a removed file is none.
             if !is_at(&file, &path) {
                 continue;
             }
-            let holder = format!("process {}, {}", std::process::id(), jobs.display());
             file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(error)?;
-            return Ok(Self { path, _file: file });
+            return Ok(Self { path, file });
         }
     }
 }
 
-impl Drop for Lock {
+impl Drop for Held {
     fn drop(&mut self) {
-        // A file that stays is taken over by the next batch.
-        let _ = fs::remove_file(&self.path);
+        // A file that others share stays for them. One that stays behind is taken over by the next batch.
+        if self.file.unlock().is_ok() && self.file.try_lock().is_ok() && is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-fn held(folder: &Path, file: File) -> Error {
+fn held(path: &Path, file: File) -> Error {
     let mut holder = String::new();
     // Without a name it is still held.
     let _ = file.take(4096).read_to_string(&mut holder);
     Error::Jobs {
-        file: folder.to_owned(),
+        file: path.parent().unwrap_or(path).to_owned(),
         reason: format!("another batch writes into this folder ({holder})"),
         hint: "wait until it has ended, or give this one another `output`".to_owned(),
     }
@@ -81,16 +104,41 @@ fn is_at(_: &File, _: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn take(folder: &Path, jobs: &str, part: Option<&str>) -> Result<Lock, String> {
+        Lock::take(folder, Path::new(jobs), part).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn a_folder_has_one_batch_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = Lock::take(folder.path(), Path::new("first.yaml")).unwrap();
-        let error = Lock::take(folder.path(), Path::new("second.yaml")).err().unwrap().to_string();
+        let lock = take(folder.path(), "first.yaml", None).unwrap();
+        let error = take(folder.path(), "second.yaml", None).err().unwrap();
         assert!(error.contains(&format!("(process {}, first.yaml)", std::process::id())), "{error}");
         drop(lock);
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
         // What a killed batch left holds nobody up.
-        fs::write(folder.path().join(NAME), "process 1, jobs.yaml").unwrap();
-        Lock::take(folder.path(), Path::new("third.yaml")).unwrap();
+        fs::write(folder.path().join(".manifest.lock"), "process 1, jobs.yaml").unwrap();
+        take(folder.path(), "third.yaml", None).unwrap();
+    }
+
+    #[test]
+    fn parts_share_it_each_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |name| take(folder.path(), "jobs.yaml", Some(name));
+        let whole = || take(folder.path(), "jobs.yaml", None).err();
+        let (one, two) = (part("1").unwrap(), part("2").unwrap());
+        let twice = part("1").err().unwrap();
+        assert!(twice.contains(&format!("(process {}, jobs.yaml)", std::process::id())), "{twice}");
+        assert!(whole().unwrap().contains("(parts of jobs.yaml)"));
+        drop(one);
+        assert!(whole().is_some(), "the other part still runs");
+        let one = part("1").unwrap();
+        drop(two);
+        drop(one);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        let whole = take(folder.path(), "jobs.yaml", None).unwrap();
+        assert!(part("1").is_err());
+        drop(whole);
+        part("1").unwrap();
     }
 }

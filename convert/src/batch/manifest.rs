@@ -1,4 +1,4 @@
-//! What a batch did: `manifest.json` in its output folder.
+//! What a batch did: `manifest.json` in its output folder; of a part of it, `manifest.PART.part.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,12 @@ impl Manifest {
     /// # Errors
     /// It cannot be read, or it is none.
     pub fn read(folder: &Path) -> Result<Option<Self>, Error> {
-        let file = Self::path(folder);
+        Self::read_of(folder, None)
+    }
+
+    /// Likewise; that of a part, if it is named.
+    pub(super) fn read_of(folder: &Path, part: Option<&str>) -> Result<Option<Self>, Error> {
+        let file = Self::path_of(folder, part);
         let text = match small_file::read_text(&file, MAX_BYTES) {
             Ok(text) => text,
             Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -104,12 +109,52 @@ impl Manifest {
 
     /// Where a folder's manifest is.
     pub fn path(folder: &Path) -> PathBuf {
-        folder.join("manifest.json")
+        Self::path_of(folder, None)
     }
 
-    pub(super) fn write(&self, folder: &Path) -> Result<(), Error> {
+    /// Likewise; that of a part, if it is named.
+    pub fn path_of(folder: &Path, part: Option<&str>) -> PathBuf {
+        folder.join(match part {
+            Some(part) => format!("{PREFIX}{part}{SUFFIX}"),
+            None => "manifest.json".to_owned(),
+        })
+    }
+
+    /// Whether a file of that name would be a manifest.
+    pub(super) fn is_name(name: &str) -> bool {
+        name == "manifest.json" || part_of(name).is_some()
+    }
+
+    /// Names of the parts that have a manifest in that folder, sorted. Without the folder there are none.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn parts(folder: &Path) -> Result<Vec<String>, Error> {
+        let error = |source| Error::Read { file: folder.to_owned(), source };
+        let entries = match folder.read_dir() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(error)?,
+        };
+        let mut parts = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(error)?.file_name();
+            parts.extend(name.to_str().and_then(part_of).map(str::to_owned));
+        }
+        parts.sort();
+        Ok(parts)
+    }
+
+    pub(super) fn write(&self, folder: &Path, part: Option<&str>) -> Result<(), Error> {
         let mut text = serde_json::to_string_pretty(self).expect("plain data");
         text.push('\n');
-        Ok(write_file(&Self::path(folder), text.as_bytes())?)
+        Ok(write_file(&Self::path_of(folder, part), text.as_bytes())?)
     }
+}
+
+const PREFIX: &str = "manifest.";
+const SUFFIX: &str = ".part.json";
+
+/// The part that a manifest of that name is of.
+fn part_of(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX).filter(|part| !part.is_empty())
 }

@@ -13,10 +13,14 @@
 //! - its config, generation config and tokenizer,
 //! - every file of the output.
 //!
+//! A batch may be run in parts, on several machines at once: each part has a list of jobs, and a manifest of its own, so
+//! that no two write one file; [`Batch::join`] makes `manifest.json` of them.
+//!
 //! Whatever is not done runs, and takes the place of what is there under its name: of a GGUF file, or of a
 //! folder that b158 wrote, never of another folder. The earlier output stays until the new one is whole.
 
 mod jobs;
+mod join;
 mod lock;
 mod manifest;
 mod memory;

@@ -1,6 +1,7 @@
 //! Running the jobs.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -23,7 +24,7 @@ use crate::{
     source::{hash, hash_text},
 };
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Told what happens, from several threads at once; jobs are numbered as in [`Batch::planned`].
 pub trait Events: Sync {
@@ -40,11 +41,15 @@ pub trait Events: Sync {
 /// Jobs that are ready to run.
 #[derive(Debug)]
 pub struct Batch {
-    file: PathBuf,
-    folder: PathBuf,
+    pub(super) file: PathBuf,
+    pub(super) folder: PathBuf,
     memory: u64,
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
     planned: Vec<Planned>,
+    /// Names of all outputs, also of the jobs that are not in this part.
+    outputs: BTreeSet<String>,
+    /// The part's name, if this is not the whole.
+    part: Option<String>,
 }
 
 /// What a job would do.
@@ -91,7 +96,17 @@ impl Batch {
         };
         let jobs = spec.expand(file, isa)?;
         let planned = jobs.iter().map(|job| plan_job(job, memory)).collect();
-        Ok(Self { file: file.to_owned(), folder, memory, jobs, planned })
+        let outputs = jobs.iter().map(output_name).collect();
+        Ok(Self { file: file.to_owned(), folder, memory, jobs, planned, outputs, part: None })
+    }
+
+    /// The jobs with these indices only, in that order. Other parts may run at the same time if they have other jobs and
+    /// another name; it is part of the name of the part's manifest.
+    #[must_use]
+    pub fn part(self, name: &str, jobs: &[usize]) -> Self {
+        let planned = jobs.iter().map(|index| self.planned[*index].clone()).collect();
+        let jobs = jobs.iter().map(|index| self.jobs[*index].clone()).collect();
+        Self { jobs, planned, part: Some(name.to_owned()), ..self }
     }
 
     /// What every job would do, in the file's order.
@@ -104,12 +119,18 @@ impl Batch {
         &self.folder
     }
 
+    /// Where the manifest is.
+    pub fn manifest_path(&self) -> PathBuf {
+        Manifest::path_of(&self.folder, self.part.as_deref())
+    }
+
     /// What all running jobs together may take, in bytes.
     pub fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// Runs the jobs; with `resume`, those that the folder's manifest has not proved done.
+    /// Runs the jobs; with `resume`, those that the folder's manifests have not proved done. The whole takes the place of
+    /// parts that ran before.
     ///
     /// # Errors
     /// The folder or the manifest cannot be written, or another batch is at it. A job's failure is in its
@@ -117,11 +138,15 @@ impl Batch {
     pub fn run(&self, resume: bool, events: &dyn Events) -> Result<Manifest, Error> {
         fs::create_dir_all(&self.folder)
             .map_err(|source| OutputError { file: self.folder.clone(), source })?;
-        let _lock = Lock::take(&self.folder, &self.file)?;
-        let before = Manifest::read(&self.folder)?.unwrap_or_default();
-        let manifest = Mutex::new(self.manifest(&before));
+        let part = self.part.as_deref();
+        let _lock = Lock::take(&self.folder, &self.file, part)?;
+        let manifest = Mutex::new(self.manifest()?);
         let lock = || manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        lock().write(&self.folder)?;
+        lock().write(&self.folder, part)?;
+        if part.is_none() {
+            // What they say is in the whole's.
+            self.remove_parts(&Manifest::parts(&self.folder)?)?;
+        }
 
         let (next, budget) = (AtomicUsize::new(0), Budget::new(self.memory));
         // Each job computes in rayon's pool; more jobs at once only overlap computing and writing.
@@ -144,7 +169,7 @@ impl Batch {
                 let mut manifest = lock();
                 events.end(index, &entry);
                 manifest.jobs[index] = entry;
-                manifest.write(&self.folder)?;
+                manifest.write(&self.folder, part)?;
             }
         };
         std::thread::scope(|scope| {
@@ -157,25 +182,52 @@ impl Batch {
         Ok(manifest.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The manifest to begin with.
-    fn manifest(&self, before: &Manifest) -> Manifest {
-        let jobs: Vec<Entry> = self.jobs.iter().map(|job| Self::entry(job, before)).collect();
-        let is_other = |entry: &&Entry| {
-            jobs.iter().all(|job| job.output != entry.output) && self.folder.join(&entry.output).exists()
-        };
-        let others = before.entries().filter(is_other).cloned().collect();
-        Manifest { version: VERSION.to_owned(), jobs, others }
+    /// The manifest to begin with: what is known of the jobs, first from the manifest that there is, then from those of
+    /// other parts, or of the whole.
+    fn manifest(&self) -> Result<Manifest, Error> {
+        let part = self.part.as_deref();
+        let own = Manifest::read_of(&self.folder, part)?.unwrap_or_default();
+        let parts = Manifest::parts(&self.folder)?;
+        let names = parts.iter().map(|name| Some(name.as_str())).chain([None]);
+        let mut others = Vec::new();
+        for name in names.filter(|name| *name != part) {
+            others.extend(Manifest::read_of(&self.folder, name)?);
+        }
+        let known: Vec<&Entry> = own.entries().chain(others.iter().flat_map(Manifest::entries)).collect();
+        let jobs: Vec<Entry> = self.jobs.iter().map(|job| Self::entry(job, &known)).collect();
+        // A part leaves the others' entries to them.
+        let kept = if part.is_some() { own.entries().collect() } else { known };
+        Ok(Manifest { version: VERSION.to_owned(), jobs, others: self.others(kept) })
     }
 
-    /// A job's entry: the one in an earlier manifest if it is of the same job.
-    fn entry(job: &Job, before: &Manifest) -> Entry {
-        let output = job.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let options = describe(job);
-        let same = |e: &&Entry| e.output == output && e.source == job.source.label && e.options == options;
-        before.entries().find(same).cloned().unwrap_or(Entry {
+    /// Those of the entries whose outputs are there and are of no job of the file; one of each.
+    pub(super) fn others<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Vec<Entry> {
+        let mut seen = BTreeSet::new();
+        let is_other = |entry: &&Entry| {
+            !self.outputs.contains(&entry.output)
+                && self.folder.join(&entry.output).exists()
+                && seen.insert(entry.output.clone())
+        };
+        entries.into_iter().filter(is_other).cloned().collect()
+    }
+
+    /// Removes the manifests of parts.
+    pub(super) fn remove_parts(&self, parts: &[String]) -> Result<(), Error> {
+        for part in parts {
+            let file = Manifest::path_of(&self.folder, Some(part));
+            fs::remove_file(&file).map_err(|source| OutputError { file, source })?;
+        }
+        Ok(())
+    }
+
+    /// A job's entry: the one that is known if it is of the same job, one that is done first.
+    fn entry(job: &Job, known: &[&Entry]) -> Entry {
+        let same = known.iter().filter(|entry| is_of(entry, job));
+        let found = same.clone().find(|entry| entry.status == Status::Done).or_else(|| same.clone().next());
+        found.map(|entry| (*entry).clone()).unwrap_or(Entry {
             source: job.source.label.clone(),
-            output,
-            options,
+            output: output_name(job),
+            options: describe(job),
             status: Status::Pending,
             error: None,
             version: String::new(),
@@ -264,6 +316,16 @@ impl Batch {
         };
         paths.into_iter().map(entry).collect()
     }
+}
+
+/// The name of a job's output.
+pub(super) fn output_name(job: &Job) -> String {
+    job.output.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether an entry is of this very job.
+pub(super) fn is_of(entry: &Entry, job: &Job) -> bool {
+    entry.output == output_name(job) && entry.source == job.source.label && entry.options == describe(job)
 }
 
 /// The memory that a source's tokenizer takes at most.
