@@ -1,5 +1,7 @@
 //! One manifest of those of all parts.
 
+use std::collections::BTreeMap;
+
 use super::{
     Batch, Entry, Manifest, Status,
     lock::Lock,
@@ -29,29 +31,27 @@ impl Batch {
                 .ok_or_else(|| refuse(format!("{part} has no manifest"), RESUME))?;
             manifests.push((part, manifest));
         }
+        let mut found: BTreeMap<String, Vec<(&str, &Entry)>> = BTreeMap::new();
         for (part, manifest) in &manifests {
-            if let Some(other) =
-                manifest.jobs.iter().find(|entry| !self.jobs.iter().any(|job| is_of(entry, job)))
-            {
-                let Entry { source, output, options, .. } = other;
-                let file = self.file.display();
-                let reason =
-                    format!("{part} has the job {source} to {output} ({options}), which is not in {file}");
-                return Err(refuse(reason, "join with the job file that was run, or run the shards anew"));
+            for entry in &manifest.jobs {
+                found.entry(entry.output.clone()).or_default().push((part, entry));
             }
+        }
+        if let Some((_, others)) = found.iter().find(|(output, _)| !self.outputs.contains(*output)) {
+            return Err(self.foreign(&others[0]));
         }
         let mut jobs = Vec::with_capacity(self.jobs.len());
         for job in &self.jobs {
-            let entries = manifests
-                .iter()
-                .flat_map(|(part, manifest)| manifest.jobs.iter().map(move |entry| (*part, entry)));
-            let mut mine = entries.filter(|(_, entry)| is_of(entry, job));
             let output = output_name(job);
-            let Some((part, entry)) = mine.next() else {
+            let entries = found.remove(&output).unwrap_or_default();
+            if let Some(other) = entries.iter().find(|(_, entry)| !is_of(entry, job)) {
+                return Err(self.foreign(other));
+            }
+            let Some((part, entry)) = entries.first() else {
                 let hint = "was a source changed, or added, between the shards? run the batch with --resume";
                 return Err(refuse(format!("no shard has the job of {output}"), hint));
             };
-            if let Some((other, _)) = mine.next() {
+            if let Some((other, _)) = entries.get(1) {
                 let hint = "were sources changed between the shards? run the batch with --resume";
                 return Err(refuse(format!("both {part} and {other} have the job of {output}"), hint));
             }
@@ -76,7 +76,7 @@ impl Batch {
                 }
                 Status::Failed => {}
             }
-            jobs.push(entry.clone());
+            jobs.push((*entry).clone());
         }
         let earlier = Manifest::read(&self.folder)?.unwrap_or_default();
         let all = manifests.iter().flat_map(|(_, manifest)| manifest.entries()).chain(earlier.entries());
@@ -84,5 +84,16 @@ impl Batch {
         manifest.write(&self.folder, None)?;
         self.remove_parts(parts)?;
         Ok(manifest)
+    }
+
+    /// The error of an entry that is of no job.
+    fn foreign(&self, (part, entry): &(&str, &Entry)) -> Error {
+        let Entry { source, output, options, .. } = entry;
+        let file = self.file.display();
+        Error::Jobs {
+            file: self.folder.clone(),
+            reason: format!("{part} has the job {source} to {output} ({options}), which is not in {file}"),
+            hint: "join with the job file that was run, or run the shards anew".to_owned(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Running the jobs.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -47,7 +47,7 @@ pub struct Batch {
     pub(super) jobs: Vec<Job>,
     planned: Vec<Planned>,
     /// Names of all outputs, also of the jobs that are not in this part.
-    outputs: BTreeSet<String>,
+    pub(super) outputs: BTreeSet<String>,
     /// The part's name, if this is not the whole.
     part: Option<String>,
 }
@@ -194,7 +194,13 @@ impl Batch {
             others.extend(Manifest::read_of(&self.folder, name)?);
         }
         let known: Vec<&Entry> = own.entries().chain(others.iter().flat_map(Manifest::entries)).collect();
-        let jobs: Vec<Entry> = self.jobs.iter().map(|job| Self::entry(job, &known)).collect();
+        let mut by_output: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        for entry in &known {
+            by_output.entry(&entry.output).or_default().push(entry);
+        }
+        let entry =
+            |job: &Job| Self::entry(job, by_output.get(&*output_name(job)).map_or(&[], Vec::as_slice));
+        let jobs: Vec<Entry> = self.jobs.iter().map(entry).collect();
         // A part leaves the others' entries to them.
         let kept = if part.is_some() { own.entries().collect() } else { known };
         Ok(Manifest { version: VERSION.to_owned(), jobs, others: self.others(kept) })
@@ -220,11 +226,11 @@ impl Batch {
         Ok(())
     }
 
-    /// A job's entry: the one that is known if it is of the same job, one that is done first.
+    /// A job's entry: of those that are known of its output one that is of the same job, and done if any is.
     fn entry(job: &Job, known: &[&Entry]) -> Entry {
-        let same = known.iter().filter(|entry| is_of(entry, job));
-        let found = same.clone().find(|entry| entry.status == Status::Done).or_else(|| same.clone().next());
-        found.map(|entry| (*entry).clone()).unwrap_or(Entry {
+        let same = || known.iter().filter(|entry| is_of(entry, job)).copied();
+        let found = same().find(|entry| entry.status == Status::Done).or_else(|| same().next());
+        found.cloned().unwrap_or_else(|| Entry {
             source: job.source.label.clone(),
             output: output_name(job),
             options: describe(job),
