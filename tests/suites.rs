@@ -134,6 +134,9 @@ fn shards_merge_to_the_same_bytes() {
     };
     merge(&["part3", "part1", "part2"], "merged").assert().success();
     assert!(results(&folder.path().join("merged")) == expected);
+    // And who is compared with whom.
+    let roles = |output: &str| fs::read(folder.path().join(output).join("measurements.json")).unwrap();
+    assert_eq!(roles("merged"), roles("whole"));
     insta::assert_snapshot!(transcript(&mut merge(&["part1", "part3"], "no"), folder.path()), @r"
     exit: 1
     --- stdout

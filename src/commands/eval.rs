@@ -64,6 +64,11 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     let data = DataSource::new(args.documents.data.as_deref());
     let results = evaluate_all(&suite, &models, &tasks, &data, &work, isa)?;
     environment.write(&output, &results)?;
+    if args.suite.is_some() {
+        // Who is compared with whom; nothing was measured here.
+        let known = suite.models.iter().zip(&models).map(|(model, prepared)| known(model, prepared, None));
+        Measurements::new(None, known).write(&output)?;
+    }
     if let Some(argument) = args.shard {
         results.write_shard(&output, argument.shard)?;
         printer.result(&results.shard_json(argument.shard), || shard_text(argument, args, &results))?;
@@ -73,11 +78,6 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         lm_eval_files::write(&output, &results, &data, environment.started())?;
     }
     results.write(&output)?;
-    if args.suite.is_some() {
-        // Who is compared with whom; nothing was measured here.
-        let known = suite.models.iter().zip(&models).map(|(model, prepared)| known(model, prepared, None));
-        Measurements::new(None, known).write(&output)?;
-    }
     note_truncated(&results, printer);
     print(&results, printer)?;
     Ok(ExitStatus::Success)

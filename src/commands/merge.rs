@@ -1,7 +1,7 @@
 //! `b158 merge`.
 
 use anyhow::{Result, bail};
-use b158_eval::{ShardResults, environment::write_merged, merge};
+use b158_eval::{ShardResults, environment::write_merged, merge, report::Measurements};
 
 use crate::{
     ExitStatus,
@@ -33,6 +33,9 @@ pub fn run(args: &MergeArgs, printer: &Printer) -> Result<ExitStatus> {
     let results = merge(shards)?;
     create_folder(&args.output)?;
     write_merged(&args.output, &folders)?;
+    if let Some(known) = folders.first().map(|folder| Measurements::read(folder)).transpose()?.flatten() {
+        known.write(&args.output)?;
+    }
     results.write(&args.output)?;
     print(&results, printer)?;
     Ok(ExitStatus::Success)
