@@ -107,7 +107,8 @@ class Cluster:
         # A short name: sockets have at most 108 bytes. munged wants no folder that others may write to.
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="b158-slurm-"))
         self.config = self.dir / "slurm.conf"
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        foreign = ("SLURM", "SBATCH")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self.environment["SLURM_CONF"] = str(self.config)
         self.daemons = {}
         try:
