@@ -68,6 +68,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Convert, evaluate, measure and compare twin models, and report
     Reproduce(ReproduceArgs),
+    /// Answer over HTTP as OpenAI's API does: completions, chats, scores of prompts
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Train the twins of a recipe
     #[cfg(feature = "train")]
     Train(TrainArgs),
@@ -204,6 +207,64 @@ pub struct ChatArgs {
     pub max_tokens: usize,
     #[command(flatten)]
     pub generation: GenerationArgs,
+}
+
+#[cfg(feature = "serve")]
+#[derive(Args)]
+#[command(after_long_help = "\
+GET /v1/models, POST /v1/completions (echo and logprobs score prompts), POST /v1/chat/completions, both with
+`stream`; POST /tokenize and /detokenize, GET /tokenizer_info, GET /health, GET /metrics (Prometheus).
+
+An answer has the same bits alone or among others; without `seed` it is 0, so the same request has the same answer.
+SIGTERM and Ctrl-C let running requests finish and refuse new ones (503); a second signal exits at once.")]
+pub struct ServeArgs {
+    /// Hugging Face directory, .safetensors or .gguf
+    pub model: PathBuf,
+    /// Name or address to listen on; 0.0.0.0 lets other machines in
+    #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
+    pub host: String,
+    /// Port; 0 takes a free one, which --json and the first line name
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub port: u16,
+    /// The model's name in requests and answers [default: that of its folder or file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Demand `Authorization: Bearer KEY` of every request but /health
+    #[arg(long, env = "B158_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Sequences that run at once
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub slots: u16,
+    /// Requests that may wait for slots; further ones get 429
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub queue: usize,
+    /// Positions of all key-value caches together [default: what three quarters of the free memory hold]
+    #[arg(long, value_name = "N")]
+    pub positions: Option<NonZeroUsize>,
+    /// New tokens of an answer at most [default: what the context leaves]
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<NonZeroUsize>,
+    /// Bytes of a request's body at most
+    #[arg(long, default_value_t = 8 << 20, value_name = "N")]
+    pub max_body: usize,
+    /// Seconds that a request may take, its time in the queue included
+    #[arg(long, default_value_t = 600, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// Seconds that running requests may take after a signal to stop
+    #[arg(long, default_value_t = 30, value_name = "S")]
+    pub drain: u64,
+    /// Chat template (Jinja) instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// The day that templates may write into the system message [default: one that the template names]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub date: Option<Date>,
+    /// Context in tokens [default: the model's limit]
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<NonZeroUsize>,
+    /// Type of cached keys and values: f32, f16 or q8
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    pub kv: KvType,
 }
 
 /// How `run` and `chat` choose tokens. The filters apply in this order.

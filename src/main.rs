@@ -79,6 +79,8 @@ fn execute(command: Command, isa: Isa, printer: &Printer) -> anyhow::Result<Exit
         Command::Bench(args) => commands::bench::run(&args, isa, printer),
         Command::Data(args) => commands::data::run(&args, printer),
         Command::Reproduce(args) => commands::reproduce::run(&args, isa, printer),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(&args, isa, printer),
         #[cfg(feature = "train")]
         Command::Train(args) => commands::train::run(&args, printer),
     }

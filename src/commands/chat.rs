@@ -51,8 +51,7 @@ pub fn run(args: &ChatArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         eos_token: checkpoint.eos_text().or(eos.as_deref()),
         date: args.date,
     };
-    let mut stop_tokens = model.config().eos_tokens.clone();
-    stop_tokens.extend(chat.eos_token.into_iter().chain(TURN_ENDS).filter_map(|t| tokenizer.token_to_id(t)));
+    let stop_tokens = stop_tokens(&model.config().eos_tokens, &tokenizer, chat.eos_token);
     let options = text::options(&args.generation, args.max_tokens, stop_tokens);
     let mut session = TextSession::new(&model, Session::new(&model, model.context())?);
 
@@ -102,8 +101,25 @@ pub fn run(args: &ChatArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     Ok(ExitStatus::Success)
 }
 
+/// The tokens that end a turn: those that end a text, and those that chat models have for it.
+pub(super) fn stop_tokens(eos_tokens: &[u32], tokenizer: &Tokenizer, eos_text: Option<&str>) -> Vec<u32> {
+    let named = eos_text.into_iter().chain(TURN_ENDS).filter_map(|text| tokenizer.token_to_id(text));
+    eos_tokens.iter().copied().chain(named).collect()
+}
+
 /// The template of `file`, or the model's own.
 fn template(checkpoint: &Checkpoint, file: Option<&Path>) -> Result<ChatTemplate> {
+    match template_if_any(checkpoint, file)? {
+        Some(template) => Ok(template),
+        None => bail!(
+            "{}: the model has no chat template\nhint: use `b158 run` for a model that only continues texts, or give a template with --template FILE",
+            checkpoint.path().display()
+        ),
+    }
+}
+
+/// The same; `None` if the model has none.
+pub(super) fn template_if_any(checkpoint: &Checkpoint, file: Option<&Path>) -> Result<Option<ChatTemplate>> {
     if let Some(file) = file {
         let source = fs::read_to_string(file).with_context(|| {
             format!(
@@ -111,15 +127,9 @@ fn template(checkpoint: &Checkpoint, file: Option<&Path>) -> Result<ChatTemplate
                 file.display()
             )
         })?;
-        return Ok(ChatTemplate::new(file, source)?);
+        return Ok(Some(ChatTemplate::new(file, source)?));
     }
-    match ChatTemplate::of(checkpoint)? {
-        Some(template) => Ok(template),
-        None => bail!(
-            "{}: the model has no chat template\nhint: use `b158 run` for a model that only continues texts, or give a template with --template FILE",
-            checkpoint.path().display()
-        ),
-    }
+    Ok(ChatTemplate::of(checkpoint)?)
 }
 
 /// The next line without its end; `None` at the end of the input.

@@ -16,6 +16,8 @@ pub mod perplexity;
 pub mod report;
 pub mod reproduce;
 pub mod run;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod suite;
 mod text;
 #[cfg(feature = "train")]

@@ -98,6 +98,11 @@ impl ChatTemplate {
         checkpoint.chat_template().map(|source| Self::new(checkpoint.path(), source)).transpose()
     }
 
+    /// The Jinja program.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The text of a conversation. `messages` are [`Message`]s, or anything with at least `role` and
     /// `content` that the template understands.
     ///
