@@ -17,9 +17,7 @@ use std::{
 
 use b158_checkpoint::Checkpoint;
 use b158_eval::SuiteResults;
-use b158_runner::{
-    GenerateOptions, LoadOptions, Model, Sampling, Session, TextSession, score,
-};
+use b158_runner::{GenerateOptions, LoadOptions, Model, Sampling, Session, StopReason, TextSession, score};
 use common::{b158, copy_of, fixtures, replace, twin};
 use http::{JSON, Server, read};
 use insta::assert_snapshot;
@@ -39,7 +37,11 @@ fn chatty() -> TempDir {
 /// A twin whose answers may be so long that they take minutes.
 fn tireless() -> TempDir {
     let copy = copy_of("tiny-llama-f16");
-    replace(&copy.path().join("config.json"), "\"max_position_embeddings\": 256", "\"max_position_embeddings\": 60000");
+    replace(
+        &copy.path().join("config.json"),
+        "\"max_position_embeddings\": 256",
+        "\"max_position_embeddings\": 60000",
+    );
     copy
 }
 
@@ -58,8 +60,8 @@ fn load(path: &Path) -> (Checkpoint, Model) {
 fn lasting(answer: &Value) -> Value {
     let mut answer = answer.clone();
     let object = answer.as_object_mut().unwrap();
-    object.remove("id");
-    object.remove("created");
+    object.shift_remove("id");
+    object.shift_remove("created");
     answer
 }
 
@@ -84,7 +86,10 @@ fn every_route() {
 
     let tokens = server.post("/tokenize", &json!({ "prompt": "The keeper" })).json();
     let plain = server.post("/tokenize", &json!({ "content": "The keeper" })).json();
-    assert_eq!((tokens["count"].as_u64(), tokens["max_model_len"].as_u64()), (Some(plain["count"].as_u64().unwrap() + 1), Some(256)));
+    assert_eq!(
+        (tokens["count"].as_u64(), tokens["max_model_len"].as_u64()),
+        (Some(plain["count"].as_u64().unwrap() + 1), Some(256))
+    );
     assert_eq!(tokens["tokens"].as_array().unwrap()[1..], plain["tokens"].as_array().unwrap()[..]);
     let strings = server.post("/tokenize", &json!({ "content": "The", "return_token_strs": true })).json();
     assert_eq!(strings["token_strs"].as_array().unwrap().len() as u64, strings["count"].as_u64().unwrap());
@@ -109,27 +114,46 @@ fn every_route() {
 
 #[test]
 fn every_error() {
-    let server = Server::start(&twin("tiny-b158-f16"), &["--max-body", "5000", "--max-tokens", "40"]);
+    let server = Server::start(&twin("tiny-b158-f16"), &["--max-body", "20000", "--max-tokens", "40"]);
     let mut said = String::new();
     let mut tell = |what: &str, answer: http::Answer| {
         let error = &answer.json()["error"];
         assert!(error["message"].is_string() && error["type"].is_string(), "{what}: {answer:?}");
-        said += &format!("{what}\n  {} {} {}: {}\n", answer.status, error["code"], error["param"], error["message"]);
+        said += &format!(
+            "{what}\n  {} {} {}: {}\n",
+            answer.status, error["code"], error["param"], error["message"]
+        );
     };
-    for (method, path) in [("GET", "/v1/completions"), ("DELETE", "/health"), ("POST", "/v1/embeddings"), ("GET", "/")] {
+    for (method, path) in
+        [("GET", "/v1/completions"), ("DELETE", "/health"), ("POST", "/v1/embeddings"), ("GET", "/")]
+    {
         tell(&format!("{method} {path}"), server.request(method, path, JSON, "{}"));
     }
     let raw = |body: &str| server.request("POST", "/v1/completions", JSON, body);
     tell("no JSON type", server.request("POST", "/v1/completions", "Content-Type: text/plain\r\n", "{}"));
     for body in [
-        "", "{", "[]", "nonsense", r#"{"prompt": "\ud800"}"#, r#"{"prompt": "a", "temperature": NaN}"#,
-        r#"{"prompt": "a", "temperature": 1e999}"#, r#"{"prompt": [99999999999999999999]}"#,
+        "",
+        "{",
+        "[]",
+        "nonsense",
+        r#"{"prompt": "\ud800"}"#,
+        r#"{"prompt": "a", "temperature": NaN}"#,
+        r#"{"prompt": "a", "temperature": 1e999}"#,
+        r#"{"prompt": [99999999999999999999]}"#,
     ] {
         tell(body, raw(body));
     }
     tell("nested", raw(&format!("{{\"prompt\": {}", "[".repeat(2000))));
-    tell("too large", raw(&format!(r#"{{"prompt": "{}"}}"#, "a".repeat(5000))));
-    tell("not UTF-8", server.request("POST", "/v1/completions", JSON, r#"{"prompt": "a"}"#.replace('a', "\\udc00").as_str()));
+    tell("too large", raw(&format!(r#"{{"prompt": "{}"}}"#, "a".repeat(20000))));
+    tell(
+        "lone surrogate",
+        server.request(
+            "POST",
+            "/v1/completions",
+            JSON,
+            r#"{"prompt": "a"}"#.replace('a', "\\udc00").as_str(),
+        ),
+    );
     for body in [
         json!({}),
         json!({ "prompt": null }),
@@ -142,6 +166,7 @@ fn every_error() {
         json!({ "prompt": vec![7; 300] }),
         json!({ "prompt": vec![7; 250], "max_tokens": 8 }),
         json!({ "prompt": vec![7; 258], "echo": true, "logprobs": 0, "max_tokens": 0 }),
+        json!({ "prompt": vec!["a"; 2049] }),
         json!({ "prompt": "a", "max_tokens": 41 }),
         json!({ "prompt": "a", "max_tokens": -1 }),
         json!({ "prompt": "a", "max_tokens": 1e300 }),
@@ -167,7 +192,10 @@ fn every_error() {
         let shown = if body.to_string().len() > 100 { "long prompt".to_owned() } else { body.to_string() };
         tell(&shown, server.post("/v1/completions", &body));
     }
-    tell("chat", server.post("/v1/chat/completions", &json!({ "messages": [{ "role": "user", "content": "x" }] })));
+    tell(
+        "chat",
+        server.post("/v1/chat/completions", &json!({ "messages": [{ "role": "user", "content": "x" }] })),
+    );
     tell("tokenize", server.post("/tokenize", &json!({ "text": "x" })));
     tell("detokenize", server.post("/detokenize", &json!({ "tokens": [1, 512] })));
     drop(server);
@@ -191,12 +219,19 @@ fn every_error() {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body
     };
-    for more in [json!({ "tools": [{}] }), json!({ "top_logprobs": 2 }), json!({ "logprobs": 3 }), json!({ "max_tokens": 0 })] {
+    for more in [
+        json!({ "tools": [{}] }),
+        json!({ "top_logprobs": 2 }),
+        json!({ "logprobs": 3 }),
+        json!({ "max_tokens": 0 }),
+    ] {
         tell(&more.to_string(), server.post("/v1/chat/completions", &ask(more)));
     }
     // What asks for nothing else is no error.
-    let harmless = ask(json!({ "n": 1, "presence_penalty": 0.0, "tools": [], "logit_bias": {}, "store": true, "metadata": {},
-        "response_format": { "type": "text" }, "max_tokens": 1, "stop": null, "parallel_tool_calls": true }));
+    let harmless = ask(
+        json!({ "n": 1, "presence_penalty": 0.0, "tools": [], "logit_bias": {}, "store": true, "metadata": {},
+        "response_format": { "type": "text" }, "max_tokens": 1, "stop": null, "parallel_tool_calls": true }),
+    );
     assert_eq!(server.post("/v1/chat/completions", &harmless).status, 200);
     assert_snapshot!("errors", said);
     assert_eq!(server.get("/health").status, 200);
@@ -204,7 +239,8 @@ fn every_error() {
 
 /// Requests of all kinds.
 fn mixed() -> Vec<(&'static str, Value)> {
-    let texts = ["The keeper", "Anna went to the market and", "A", "The lamp of the tower was lit when the ships"];
+    let texts =
+        ["The keeper", "Anna went to the market and", "A", "The lamp of the tower was lit when the ships"];
     let mut requests = Vec::new();
     for (i, text) in texts.iter().cycle().take(12).enumerate() {
         let long = text.repeat(1 + i % 5);
@@ -254,8 +290,13 @@ fn the_same_bits_alone_or_in_a_crowd() {
                 Sampling::default()
             } else {
                 Sampling {
-                    temperature: 0.8, top_p: 0.9, top_k: 40, seed: body["seed"].as_u64().unwrap(),
-                    repeat_penalty: 1.1, repeat_last_n: usize::MAX, ..Sampling::default()
+                    temperature: 0.8,
+                    top_p: 0.9,
+                    top_k: 40,
+                    seed: body["seed"].as_u64().unwrap(),
+                    repeat_penalty: 1.1,
+                    repeat_last_n: usize::MAX,
+                    ..Sampling::default()
                 }
             };
             let stop = |value: &Value| value.as_str().unwrap().to_owned();
@@ -270,7 +311,13 @@ fn the_same_bits_alone_or_in_a_crowd() {
             let generated =
                 session.generate_text(&tokenizer, &prompt, &options, |_| ControlFlow::Continue(())).unwrap();
             assert_eq!(answer["choices"][0]["text"], generated.text, "{body}");
-            assert_eq!(answer["usage"]["completion_tokens"], generated.generation.tokens.len());
+            // The token that ends a text counts.
+            let end = usize::from(generated.generation.reason == StopReason::StopToken);
+            assert_eq!(
+                answer["usage"]["completion_tokens"],
+                generated.generation.tokens.len() + end,
+                "{body}"
+            );
         } else if let Some(prompts) = body["prompt"].as_array() {
             for (index, prompt) in prompts.iter().enumerate() {
                 let ids = tokenizer.encode(prompt.as_str().unwrap(), true).unwrap();
@@ -289,15 +336,23 @@ fn echoed_scores_are_those_of_eval() {
     let out = TempDir::new().unwrap();
     let model = twin("tiny-b158-f16");
     b158()
-        .args(["eval", "--model", &format!("m={}", model.display()), "--tasks", "arc_easy", "--limit", "12", "--data"])
+        .args([
+            "eval",
+            "--model",
+            &format!("m={}", model.display()),
+            "--tasks",
+            "arc_easy",
+            "--limit",
+            "12",
+            "--data",
+        ])
         .arg(fixtures())
         .arg("-o")
         .arg(out.path())
         .assert()
         .success();
     let results = SuiteResults::read(out.path()).unwrap();
-    let samples: Vec<_> =
-        results.models[0].tasks[0].documents.iter().flat_map(|d| &d.samples).collect();
+    let samples: Vec<_> = results.models[0].tasks[0].documents.iter().flat_map(|d| &d.samples).collect();
     assert!(samples.len() > 20);
     let server = Server::start(&model, &[]);
     let prompts: Vec<Vec<u32>> =
@@ -306,7 +361,8 @@ fn echoed_scores_are_those_of_eval() {
         let ask = json!({ "prompt": prompts, "echo": true, "logprobs": 1, "max_tokens": max_tokens, "temperature": 0 });
         let answer = server.post("/v1/completions", &ask).json();
         for (sample, choice) in samples.iter().zip(answer["choices"].as_array().unwrap()) {
-            let (from, to) = (sample.request.ctx_ids.len(), sample.request.ctx_ids.len() + sample.request.cont_ids.len());
+            let (from, to) =
+                (sample.request.ctx_ids.len(), sample.request.ctx_ids.len() + sample.request.cont_ids.len());
             let logprobs = &choice["logprobs"];
             assert_eq!(logprobs["tokens"].as_array().unwrap().len(), to + max_tokens);
             let of = |i: usize| logprobs["token_logprobs"][i].as_f64().unwrap();
@@ -316,7 +372,7 @@ fn echoed_scores_are_those_of_eval() {
                 let top = logprobs["top_logprobs"][i].as_object().unwrap();
                 top.values().map(|v| v.as_f64().unwrap()).fold(f64::NEG_INFINITY, f64::max)
             };
-            assert_eq!((from..to).all(|i| of(i) == best(i)), sample.is_greedy);
+            assert_eq!((from..to).all(|i| of(i) == best(i)), sample.greedy);
         }
     }
 }
@@ -364,7 +420,9 @@ fn a_stream_is_the_answer_in_pieces() {
         for (piece, choice) in pieces.iter().zip(whole["choices"].as_array().unwrap()) {
             let text = choice.get("text").unwrap_or(&choice["message"]["content"]);
             assert_eq!((&piece["text"], &piece["finish_reason"]), (text, &choice["finish_reason"]), "{body}");
-            for (name, list) in choice["logprobs"].as_object().into_iter().flatten().filter(|(_, v)| v.is_array()) {
+            for (name, list) in
+                choice["logprobs"].as_object().into_iter().flatten().filter(|(_, v)| v.is_array())
+            {
                 let found = piece["logprobs"].get(name).cloned().unwrap_or(json!([]));
                 assert_eq!(&found, list, "{name} of {body}");
             }
@@ -463,7 +521,8 @@ fn a_signal_drains() {
     // What runs is finished.
     let mut server = Server::start(model.path(), &["--slots", "1"]);
     let ask = json!({ "prompt": [1, 5, 9], "max_tokens": 1500, "ignore_eos": true });
-    let (running, queued) = (server.post_open("/v1/completions", &ask), server.post_open("/v1/completions", &ask));
+    let (running, queued) =
+        (server.post_open("/v1/completions", &ask), server.post_open("/v1/completions", &ask));
     server.wait_for("b158_sequences_active", |n| n == 1);
     server.signal("TERM");
     while server.get("/health").status == 200 {}

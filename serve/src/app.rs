@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -76,17 +77,14 @@ impl App {
     }
 
     /// Hands jobs to the engine.
-    pub(crate) fn submit(&self, jobs: Vec<Job>) -> Result<(), ApiError> {
-        for job in jobs {
-            self.commands.send(Command::Run(Box::new(job))).map_err(|_| ApiError::draining())?;
-        }
-        Ok(())
+    pub(crate) fn submit(&self, jobs: VecDeque<Job>) -> Result<(), ApiError> {
+        self.commands.send(Command::Run(jobs)).map_err(|_| ApiError::draining())
     }
 
     /// When a request that comes now must be done.
     pub(crate) fn deadline(&self, arrived: Instant) -> Instant {
         // A hundred years where somebody says forever.
-        arrived + self.config.timeout.min(Duration::from_secs(100 * 365 * 86400))
+        arrived + self.config.timeout.min(Duration::from_hours(100 * 365 * 24))
     }
 
     /// An id that no other answer has, and the time in seconds.
@@ -150,7 +148,7 @@ impl App {
         let wanted = asked.unwrap_or_else(|| default.min(left).max(1));
         if wanted > left || (wanted == 0 && prompt.len() > limit) {
             let message = format!(
-                "the prompt has {} tokens and {wanted} new ones are asked for, but the context holds {}\nhint: shorten the prompt, or ask for fewer tokens",
+                "a prompt of {} tokens with {wanted} new ones is longer than the context of {}\nhint: shorten the prompt, or ask for fewer tokens",
                 prompt.len(),
                 limit - 1,
             );

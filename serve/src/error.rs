@@ -57,7 +57,8 @@ impl ApiError {
     pub(crate) fn no_such_model(name: &str, served: &str) -> Self {
         let message =
             format!("there is no model `{name}` here\nhint: leave `model` out, or ask for `{served}`");
-        let error = Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("model_not_found");
+        let error =
+            Self::new(StatusCode::NOT_FOUND, "invalid_request_error", message).code("model_not_found");
         Self { param: Some("model".to_owned()), ..error }
     }
 

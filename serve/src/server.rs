@@ -136,14 +136,15 @@ impl Server {
         });
         let mut engine = Engine::new(model, &tokenizer, limits, metrics, Arc::clone(&abort));
         thread::scope(|scope| {
-            let connections = thread::Builder::new().name("connections".into()).spawn_scoped(scope, move || {
-                let result = runtime.block_on(answer(self.listener, app, &abort));
-                // Not for work that nobody waits for any more.
-                runtime.shutdown_background();
-                // The engine does not learn it from a closed channel: abandoned work may hold an end of it.
-                let _ = commands.send(Command::Stop);
-                result
-            });
+            let connections =
+                thread::Builder::new().name("connections".into()).spawn_scoped(scope, move || {
+                    let result = runtime.block_on(answer(self.listener, app, &abort));
+                    // Not for work that nobody waits for any more.
+                    runtime.shutdown_background();
+                    // The engine does not learn it from a closed channel: abandoned work may hold an end of it.
+                    let _ = commands.send(Command::Stop);
+                    result
+                });
             let connections = connections.map_err(Error::Run)?;
             ready();
             engine.run(&receiver);

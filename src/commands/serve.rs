@@ -31,7 +31,9 @@ struct Listening<'a> {
 
 pub fn run(args: &ServeArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
     if args.api_key.as_deref().is_some_and(|key| key.trim() != key || key.is_empty()) {
-        bail!("the API key is empty, or has blanks around it\nhint: give another --api-key (or B158_API_KEY), or none");
+        bail!(
+            "the API key is empty, or has blanks around it\nhint: give another --api-key (or B158_API_KEY), or none"
+        );
     }
     // What can be wrong is said before gigabytes are read.
     let server = Server::bind(&args.host, args.port)?;

@@ -64,9 +64,11 @@ impl Server {
     /// Sends a request and leaves its connection open.
     pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n",
+            body.len()
+        );
         // A server that has seen enough may close before it has read all.
         let _ = stream.write_all(format!("{head}{headers}\r\n{body}").as_bytes());
         stream

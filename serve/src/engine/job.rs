@@ -29,10 +29,15 @@ pub(crate) struct Job {
     /// Where the events go; closed when nobody wants them any more.
     pub(crate) events: mpsc::Sender<(usize, Event)>,
     /// The request's place among those that the server takes, given back with the last of its jobs.
-    pub(crate) _place: Arc<OwnedSemaphorePermit>,
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Job {
+    /// Whether both are of one request.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.place, &other.place)
+    }
+
     /// Tokens that the model reads at most: the last one of an answer is predicted only, and so is that of a prompt
     /// after which nothing is generated.
     pub(crate) fn positions(&self) -> usize {

@@ -4,12 +4,12 @@
 //! jobs ──► waiting ──► admitted: [ s0 ][ s1 ][ s2 ] ...            a slot and cache positions for each
 //!            │               step: one token of each that decodes, then pieces of prompts, PREFILL tokens in all
 //!            │                     └── forward_batch ──► log-probabilities, next tokens ──► events
-//!            └─ first come, first served: the first that does not fit is waited for
+//!            └─ of the requests, the one that has fewest slots; of equals, the first. One that does not fit is waited for
 //! ```
 //!
 //! A job's answer does not depend on what runs beside it: the runner's bits do not depend on the batch, and each
-//! job has a sampler of its own. A job whose reader does not keep up leaves its slot to others until it does;
-//! one whose reader is gone, or whose time is up, ends before the next step. What a panic interrupts fails, and
+//! job has a sampler of its own. A job whose reader does not keep up leaves its slot to others until it does, and
+//! its cache, too, where they need it: what it held is read again. One whose reader is gone, or whose time is up, ends before the next step. What a panic interrupts fails, and
 //! nothing else.
 
 mod job;
@@ -34,11 +34,11 @@ use std::{
 use b158_checkpoint::Tokenizer;
 use b158_runner::{Model, Part, forward_batch};
 
+use self::sequence::{Output, Sequence};
 pub(crate) use self::{
     job::{EVENTS, Event, Job, Token},
     scores::TokenScore,
 };
-use self::sequence::{Output, Sequence};
 use crate::{error::ApiError, metrics::Metrics};
 
 /// Tokens of prompts in one step, so that those who decode wait for at most one pass of the layers.
@@ -49,8 +49,8 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// What the engine is told.
 pub(crate) enum Command {
-    /// A job to do.
-    Run(Box<Job>),
+    /// The jobs of a request.
+    Run(VecDeque<Job>),
     /// Leave; what still runs is dropped.
     Stop,
 }
@@ -72,7 +72,8 @@ pub(crate) struct Engine<'m> {
     metrics: Arc<Metrics>,
     /// Set when everything that runs is to end with an error.
     abort: Arc<AtomicBool>,
-    waiting: VecDeque<Job>,
+    /// Jobs of each request.
+    waiting: VecDeque<VecDeque<Job>>,
     admitted: Vec<Sequence<'m>>,
     #[cfg(test)]
     panics: bool,
@@ -105,13 +106,13 @@ impl<'m> Engine<'m> {
         while open || !self.is_idle() {
             if self.is_idle() {
                 match commands.recv() {
-                    Ok(Command::Run(job)) => self.waiting.push_back(*job),
+                    Ok(Command::Run(jobs)) => self.waiting.push_back(jobs),
                     Ok(Command::Stop) | Err(_) => return,
                 }
             }
             loop {
                 match commands.try_recv() {
-                    Ok(Command::Run(job)) => self.waiting.push_back(*job),
+                    Ok(Command::Run(jobs)) => self.waiting.push_back(jobs),
                     Ok(Command::Stop) => return,
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => {
@@ -128,7 +129,7 @@ impl<'m> Engine<'m> {
             });
             if !stepped && !self.is_idle() {
                 match commands.recv_timeout(POLL) {
-                    Ok(Command::Run(job)) => self.waiting.push_back(*job),
+                    Ok(Command::Run(jobs)) => self.waiting.push_back(jobs),
                     Ok(Command::Stop) => return,
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL),
@@ -157,7 +158,8 @@ impl<'m> Engine<'m> {
             self.fail_all(&ApiError::draining());
         }
         let now = Instant::now();
-        self.waiting.retain(|job| {
+        self.waiting.retain(|jobs| {
+            let Some(job) = jobs.front() else { return false };
             if job.deadline <= now {
                 fail(job, ApiError::timed_out());
             }
@@ -175,7 +177,7 @@ impl<'m> Engine<'m> {
 
     /// Fails every job.
     fn fail_all(&mut self, error: &ApiError) {
-        for job in self.waiting.drain(..) {
+        for job in self.waiting.drain(..).flatten() {
             fail(&job, error.clone());
         }
         for mut sequence in self.admitted.drain(..) {
@@ -183,24 +185,62 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// Admits waiting jobs, in order, as long as there are slots and positions.
+    /// Admits waiting jobs as long as there are slots and positions.
     fn admit(&mut self) {
-        let mut free = self.limits.slots.saturating_sub(self.admitted.iter().filter(|s| s.is_ready()).count());
-        let reserved: usize = self.admitted.iter().map(Sequence::reserved).sum();
-        let mut positions = self.limits.positions.saturating_sub(reserved);
-        while free > 0 && self.waiting.front().is_some_and(|job| job.positions() <= positions) {
-            let Some(job) = self.waiting.pop_front() else { break };
+        let mut free =
+            self.limits.slots.saturating_sub(self.admitted.iter().filter(|s| s.is_ready()).count());
+        for i in 0..self.admitted.len() {
+            if free > 0
+                && self.admitted[i].wants_back()
+                && self.make_room(self.admitted[i].state.job().positions())
+            {
+                self.admitted[i].come_back(self.model);
+                free -= 1;
+            }
+        }
+        while free > 0 {
+            let Some(request) = self.next_request() else { return };
+            let wanted = self.waiting[request].front().map_or(0, Job::positions);
+            if !self.make_room(wanted) {
+                return;
+            }
+            let Some(job) = self.waiting[request].pop_front() else { return };
+            if self.waiting[request].is_empty() {
+                self.waiting.remove(request);
+            }
             self.metrics.queue.observe(job.arrived.elapsed());
             self.metrics.prompt_tokens.add(job.prompt.len() as u64);
-            positions -= job.positions();
             match Sequence::new(self.model, self.tokenizer, job) {
                 Ok(sequence) => {
                     free -= usize::from(sequence.is_ready());
                     self.admitted.push(sequence);
                 }
-                Err((job, error)) => fail(&job, error),
+                Err(failed) => fail(&failed.0, failed.1),
             }
         }
+    }
+
+    /// Of the requests with waiting jobs and a reader that keeps up, the one with the fewest admitted jobs; of equals
+    /// the first. So a request of a thousand prompts does not keep others out.
+    fn next_request(&self) -> Option<usize> {
+        let ready = self.waiting.iter().enumerate().filter_map(|(i, jobs)| {
+            let job = jobs.front().filter(|job| job.events.capacity() > 0)?;
+            Some((self.admitted.iter().filter(|s| s.state.job().is_beside(job)).count(), i))
+        });
+        ready.min().map(|(_, i)| i)
+    }
+
+    /// Whether so many positions are free, if need be because sequences that wait for their readers give way.
+    fn make_room(&mut self, wanted: usize) -> bool {
+        let reserved = |admitted: &[Sequence<'_>]| admitted.iter().map(Sequence::reserved).sum::<usize>();
+        let limit = self.limits.positions.saturating_sub(wanted);
+        for i in (0..self.admitted.len()).rev() {
+            if reserved(&self.admitted) <= limit {
+                break;
+            }
+            self.admitted[i].give_way();
+        }
+        wanted <= self.limits.positions && reserved(&self.admitted) <= limit
     }
 
     /// One pass of the model over every sequence that is ready. Returns whether there was one.
@@ -249,7 +289,7 @@ impl<'m> Engine<'m> {
 
     fn report(&self) {
         let Metrics { waiting, active, positions_used, positions_reserved, .. } = &*self.metrics;
-        waiting.set(self.waiting.len());
+        waiting.set(self.waiting.iter().map(VecDeque::len).sum());
         active.set(self.admitted.iter().filter(|s| s.is_ready()).count().min(self.limits.slots));
         positions_used.set(self.admitted.iter().map(Sequence::used).sum());
         positions_reserved.set(self.admitted.iter().map(Sequence::reserved).sum());

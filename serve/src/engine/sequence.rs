@@ -8,7 +8,7 @@ use b158_runner::{Model, Session, StopReason};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{
-    job::{Event, Job},
+    job::{Event, Job, Token},
     scores::TokenScore,
     text::Text,
 };
@@ -21,7 +21,7 @@ use crate::{error::ApiError, metrics::Metrics};
 ///           [ read so far     ][ the next step's  ]     scores of the prompt on the way, then one new token a step
 /// ```
 pub(crate) struct Sequence<'m> {
-    /// The cache; gone once the last token is there.
+    /// The cache; gone once the last token is there, and while others have its place.
     pub(crate) session: Option<Session<'m>>,
     pub(crate) state: State<'m>,
 }
@@ -30,11 +30,14 @@ pub(crate) struct Sequence<'m> {
 pub(crate) struct State<'m> {
     job: Job,
     tokens: Vec<u32>,
-    /// Scores of the prompt's tokens from the second on.
+    /// Scores of the prompt's tokens from the second on, and whether they are sent.
     scores: Vec<TokenScore>,
+    scored: bool,
     text: Text<'m>,
     /// Events that the reader has no room for. Until it has, the sequence does not run.
     outbox: VecDeque<Event>,
+    /// Whether the last event is made.
+    finished: bool,
     /// Whether nobody reads any more.
     abandoned: bool,
 }
@@ -47,7 +50,11 @@ pub(crate) struct Output {
 }
 
 impl<'m> Sequence<'m> {
-    pub(crate) fn new(model: &'m Model, tokenizer: &'m Tokenizer, job: Job) -> Result<Self, (Job, ApiError)> {
+    pub(crate) fn new(
+        model: &'m Model,
+        tokenizer: &'m Tokenizer,
+        job: Job,
+    ) -> Result<Self, Box<(Job, ApiError)>> {
         let prepared = Text::new(tokenizer, &job.prompt, &job.stop_strings)
             .map_err(|error| ApiError::internal(error.to_string()))
             .and_then(|text| {
@@ -56,10 +63,18 @@ impl<'m> Sequence<'m> {
             });
         let (text, session) = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => return Err((job, error)),
+            Err(error) => return Err(Box::new((job, error))),
         };
-        let (tokens, scores, outbox) = (job.prompt.clone(), Vec::new(), VecDeque::new());
-        let state = State { job, tokens, scores, text, outbox, abandoned: false };
+        let state = State {
+            tokens: job.prompt.clone(),
+            scores: Vec::new(),
+            scored: !job.score_prompt,
+            text,
+            outbox: VecDeque::new(),
+            finished: false,
+            abandoned: false,
+            job,
+        };
         let mut sequence = Self { session: Some(session), state };
         sequence.finish_if_read();
         Ok(sequence)
@@ -80,9 +95,29 @@ impl<'m> Sequence<'m> {
         self.session.is_some() && self.state.outbox.is_empty()
     }
 
+    /// Whether it could run if it had its cache, which it gave away.
+    pub(crate) fn wants_back(&self) -> bool {
+        self.session.is_none() && !self.state.finished && self.state.outbox.is_empty()
+    }
+
+    /// A cache for what was read before; it is read again.
+    pub(crate) fn come_back(&mut self, model: &'m Model) {
+        match Session::new(model, self.state.job.positions().max(1)) {
+            Ok(session) => self.session = Some(session),
+            Err(error) => self.fail(ApiError::internal(error.to_string())),
+        }
+    }
+
+    /// Gives the cache of a sequence away that waits for its reader.
+    pub(crate) fn give_way(&mut self) {
+        if !self.state.outbox.is_empty() {
+            self.session = None;
+        }
+    }
+
     /// Whether nothing is left to do.
     pub(crate) fn is_over(&self) -> bool {
-        self.state.abandoned || (self.session.is_none() && self.state.outbox.is_empty())
+        self.state.abandoned || (self.state.finished && self.state.outbox.is_empty())
     }
 
     /// Which tokens a step reads that has room for `room` of them.
@@ -101,8 +136,10 @@ impl<'m> Sequence<'m> {
 
     /// Ends with an error.
     pub(crate) fn fail(&mut self, error: ApiError) {
-        self.session = None;
-        self.state.outbox.push_back(Event::Failed(error));
+        if !self.state.finished {
+            self.session = None;
+            self.state.end(Event::Failed(error));
+        }
         self.flush();
     }
 
@@ -133,7 +170,7 @@ impl<'m> Sequence<'m> {
         if self.session.is_some() && self.state.job.max_tokens == 0 && self.used() >= self.state.wanted() {
             self.session = None;
             self.state.send_scores();
-            self.state.outbox.push_back(Event::Done { reason: StopReason::MaxTokens, new_tokens: 0 });
+            self.state.end(Event::Done { reason: StopReason::MaxTokens, new_tokens: 0 });
         }
         self.flush();
     }
@@ -160,7 +197,7 @@ impl State<'_> {
 
     /// Of the tokens that a step reads, the first after which logits are wanted.
     pub(crate) fn first_row(&self, read: &Range<usize>) -> usize {
-        if self.job.score_prompt && read.start < self.job.prompt.len() {
+        if !self.scored && read.start < self.job.prompt.len() {
             0
         } else if read.end == self.tokens.len() {
             read.len() - 1
@@ -196,21 +233,22 @@ impl State<'_> {
             self.send_scores();
         }
         let next = self.job.sampler.next(&output.logits, &self.tokens);
-        if self.job.stop_tokens.contains(&next) {
-            return self.finish(StopReason::StopToken, session).map_err(failed);
-        }
         let score = self.job.top.map(|top| TokenScore::new(isa, &output.logits, next, top));
         self.tokens.push(next);
         metrics.new_tokens.add(1);
+        if self.job.stop_tokens.contains(&next) {
+            // It has no text, but a score: clients that count on one for each new token drop the last.
+            return self.finish(StopReason::StopToken, Some((next, score)), session).map_err(failed);
+        }
         let certain = self.text.push(next, score).map_err(failed)?;
         if !certain.text.is_empty() || !certain.tokens.is_empty() {
             self.outbox.push_back(Event::Piece { text: certain.text, tokens: certain.tokens });
         }
         if certain.stopped {
             *session = None;
-            self.outbox.push_back(self.done(StopReason::StopString));
+            self.done(StopReason::StopString);
         } else if self.new_tokens() == self.job.max_tokens {
-            return self.finish(StopReason::MaxTokens, session).map_err(failed);
+            return self.finish(StopReason::MaxTokens, None, session).map_err(failed);
         }
         Ok(())
     }
@@ -218,20 +256,30 @@ impl State<'_> {
     fn finish(
         &mut self,
         reason: StopReason,
+        stop_token: Option<(u32, Option<TokenScore>)>,
         session: &mut Option<Session<'_>>,
     ) -> Result<(), b158_checkpoint::Error> {
         *session = None;
-        let rest = self.text.finish()?;
+        let mut rest = self.text.finish()?;
+        if let Some((id, score)) = stop_token.filter(|_| !rest.stopped) {
+            rest.tokens.push(Token { id, start: self.text.len(), score });
+        }
         if !rest.text.is_empty() || !rest.tokens.is_empty() {
             self.outbox.push_back(Event::Piece { text: rest.text, tokens: rest.tokens });
         }
         let reason = if rest.stopped { StopReason::StopString } else { reason };
-        self.outbox.push_back(self.done(reason));
+        self.done(reason);
         Ok(())
     }
 
-    fn done(&self, reason: StopReason) -> Event {
-        Event::Done { reason, new_tokens: self.new_tokens() }
+    fn done(&mut self, reason: StopReason) {
+        self.end(Event::Done { reason, new_tokens: self.new_tokens() });
+    }
+
+    /// The last event.
+    fn end(&mut self, event: Event) {
+        self.finished = true;
+        self.outbox.push_back(event);
     }
 
     fn new_tokens(&self) -> usize {
@@ -239,7 +287,8 @@ impl State<'_> {
     }
 
     fn send_scores(&mut self) {
-        if self.job.score_prompt {
+        if !self.scored {
+            self.scored = true;
             let scores = std::mem::take(&mut self.scores);
             self.outbox.push_back(Event::Prompt(scores));
         }

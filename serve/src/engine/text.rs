@@ -63,6 +63,11 @@ impl<'t> Text<'t> {
         Ok(self.give_away(text, stopped))
     }
 
+    /// Characters so far.
+    pub(crate) fn len(&self) -> usize {
+        self.certain
+    }
+
     fn give_away(&mut self, text: String, stopped: bool) -> Certain {
         self.certain += text.chars().count();
         let all = !stopped && self.certain == self.decoded;

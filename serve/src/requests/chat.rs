@@ -47,7 +47,9 @@ fn message((index, value): (usize, &Value)) -> Result<Message, ApiError> {
     let role = value.get("role").and_then(Value::as_str);
     let role = role.ok_or_else(|| wrong(&at("role"), "a text, such as `user`"))?;
     for field in ["tool_calls", "function_call", "audio"] {
-        if value.get(field).is_some_and(|value| !value.is_null() && value.as_array().is_none_or(|a| !a.is_empty()))
+        if value
+            .get(field)
+            .is_some_and(|value| !value.is_null() && value.as_array().is_none_or(|a| !a.is_empty()))
         {
             return Err(ApiError::unsupported(&at(field), format!("`{field}` of a message is not offered")));
         }
@@ -57,7 +59,8 @@ fn message((index, value): (usize, &Value)) -> Result<Message, ApiError> {
         Some(Value::Array(parts)) => parts.iter().map(text_part).collect(),
         _ => None,
     };
-    let content = content.ok_or_else(|| wrong(&at("content"), "a text, or a list of parts of type `text`"))?;
+    let content =
+        content.ok_or_else(|| wrong(&at("content"), "a text, or a list of parts of type `text`"))?;
     Ok(Message::new(role, content))
 }
 

@@ -12,6 +12,9 @@ use crate::{app::App, error::ApiError};
 /// New tokens where the request does not say how many, as with OpenAI.
 pub(crate) const MAX_TOKENS: usize = 16;
 
+/// Prompts of one request.
+const PROMPTS: usize = 2048;
+
 /// A prompt: text, or what the client has encoded itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Prompt {
@@ -42,8 +45,16 @@ impl CompletionRequest {
         let Some(prompt) = fields.take("prompt") else {
             return Err(ApiError::invalid("prompt", "there is no `prompt`\nhint: give a text or token ids"));
         };
+        let prompts = prompts(prompt)?;
+        if prompts.len() > PROMPTS {
+            let message = format!(
+                "there are {} prompts, more than {PROMPTS}\nhint: send several requests",
+                prompts.len()
+            );
+            return Err(ApiError::invalid("prompt", message));
+        }
         Ok(Self {
-            prompts: prompts(prompt)?,
+            prompts,
             generation,
             echo,
             logprobs,
@@ -86,7 +97,9 @@ mod tests {
         assert_eq!(prompts(json!(["a", ""])), Ok(vec![text("a"), text("")]));
         assert_eq!(prompts(json!([1, 2])), Ok(vec![Prompt::Ids(vec![1, 2])]));
         assert_eq!(prompts(json!([[1], [2, 3]])), Ok(vec![Prompt::Ids(vec![1]), Prompt::Ids(vec![2, 3])]));
-        for wrong in [json!([]), json!({}), json!(1), json!([1, "a"]), json!([-1]), json!([1.5]), json!([1e300])] {
+        for wrong in
+            [json!([]), json!({}), json!(1), json!([1, "a"]), json!([-1]), json!([1.5]), json!([1e300])]
+        {
             assert!(prompts(wrong.clone()).is_err(), "{wrong}");
         }
     }

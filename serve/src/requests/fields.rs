@@ -11,11 +11,11 @@ impl Fields {
     /// Reads a body.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let value: Value = serde_json::from_slice(body).map_err(|error| {
-            ApiError::bad_request(format!("the body is no JSON: {error}\nhint: send one JSON object"))
+            ApiError::bad_request(format!("the body is not JSON: {error}\nhint: send one JSON object"))
         })?;
         match value {
             Value::Object(fields) => Ok(Self(fields)),
-            _ => Err(ApiError::bad_request("the body is no JSON object\nhint: send one JSON object")),
+            _ => Err(ApiError::bad_request("the body is not a JSON object\nhint: send one JSON object")),
         }
     }
 
@@ -28,7 +28,7 @@ impl Fields {
     }
 
     pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
-        self.typed(name, "true or false", |value| value.as_bool())
+        self.typed(name, "true or false", Value::as_bool)
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
@@ -41,7 +41,10 @@ impl Fields {
 
     /// A whole number from 0 to `most`.
     pub(crate) fn count(&mut self, name: &str, most: usize) -> Result<Option<usize>, ApiError> {
-        let expected = format!("a whole number from 0 to {most}");
+        let expected = match most {
+            usize::MAX => "a whole number, not negative".to_owned(),
+            most => format!("a whole number from 0 to {most}"),
+        };
         let count = self.typed(name, &expected, |value| value.as_u64().map(|n| n as usize))?;
         match count {
             Some(n) if n > most => Err(wrong(name, &expected)),
@@ -51,13 +54,14 @@ impl Fields {
 
     /// A text, or a list of at most `most` texts.
     pub(crate) fn texts(&mut self, name: &str, most: usize) -> Result<Vec<String>, ApiError> {
-        let texts = self.typed(name, &format!("a text or a list of at most {most} texts"), |value| match value {
-            Value::String(text) => Some(vec![text.clone()]),
-            Value::Array(list) if list.len() <= most => {
-                list.iter().filter(|v| !v.is_null()).map(|v| v.as_str().map(str::to_owned)).collect()
-            }
-            _ => None,
-        })?;
+        let texts =
+            self.typed(name, &format!("a text or a list of at most {most} texts"), |value| match value {
+                Value::String(text) => Some(vec![text.clone()]),
+                Value::Array(list) if list.len() <= most => {
+                    list.iter().filter(|v| !v.is_null()).map(|v| v.as_str().map(str::to_owned)).collect()
+                }
+                _ => None,
+            })?;
         Ok(texts.unwrap_or_default())
     }
 

@@ -91,9 +91,10 @@ impl Generation {
         let limit = app.config.max_tokens.unwrap_or(app.context);
         let mut max_tokens = None;
         for name in ["max_completion_tokens", "max_tokens"] {
-            let asked = fields.count(name, usize::MAX >> 8)?;
+            let asked = fields.count(name, usize::MAX)?;
             if asked.is_some_and(|n| n > limit) {
-                let message = format!("`{name}` is above the server's limit of {limit}\nhint: ask for fewer tokens");
+                let message =
+                    format!("`{name}` is above the server's limit of {limit}\nhint: ask for fewer tokens");
                 return Err(ApiError::invalid(name, message));
             }
             max_tokens = max_tokens.or(asked);
@@ -102,7 +103,10 @@ impl Generation {
         let stream_usage = match fields.take("stream_options") {
             None => false,
             Some(_) if !stream => {
-                return Err(ApiError::invalid("stream_options", "`stream_options` goes with `stream: true` only"));
+                return Err(ApiError::invalid(
+                    "stream_options",
+                    "`stream_options` goes with `stream: true` only",
+                ));
             }
             Some(options) => match options.get("include_usage") {
                 None => false,
@@ -117,7 +121,9 @@ impl Generation {
             stop_strings: fields.texts("stop", STOPS)?,
             stop_tokens: match fields.take("stop_token_ids") {
                 None => Vec::new(),
-                Some(ids) => super::ids(&ids).ok_or_else(|| wrong("stop_token_ids", "a list of token ids"))?,
+                Some(ids) => {
+                    super::ids(&ids).ok_or_else(|| wrong("stop_token_ids", "a list of token ids"))?
+                }
             },
             ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
             stream,

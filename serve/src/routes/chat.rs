@@ -45,7 +45,7 @@ pub(crate) async fn post(
                 arrived,
                 deadline: app.deadline(arrived),
                 events: sender,
-                _place: place,
+                place,
                 prompt,
             };
             let (id, created) = app.answer("chatcmpl");
@@ -63,7 +63,7 @@ pub(crate) async fn post(
         })
         .await?
     };
-    app.submit(vec![job])?;
+    app.submit([job].into())?;
     if stream {
         return Ok(sse::response(answer, receiver, timer));
     }
@@ -79,10 +79,10 @@ pub(crate) async fn post(
     let choice = json!({
         "index": 0,
         "message": { "role": "assistant", "content": all.content, "refusal": null },
-        "logprobs": answer.logprobs(all.logprobs),
+        "logprobs": answer.logprobs(&all.logprobs),
         "finish_reason": all.finish_reason,
     });
-    let document = answer.document("chat.completion", &[choice], Some(Some(answer.usage())));
+    let document = answer.document("chat.completion", &[choice], Some(answer.usage()));
     Ok(json_response(StatusCode::OK, &document))
 }
 
@@ -128,15 +128,13 @@ impl Answer {
     /// A token's log-probabilities in the form of this route.
     fn token(&self, token: &Token) -> Option<Value> {
         let score = token.score.as_ref()?;
-        let entry = |id: u32, logprob: f64| {
-            json!({ "token": self.app.texts.text(id), "logprob": logprob, "bytes": self.app.texts.bytes(id) })
-        };
+        let entry = |id: u32, logprob: f64| json!({ "token": self.app.texts.text(id), "logprob": logprob, "bytes": self.app.texts.bytes(id) });
         let mut document = entry(token.id, score.logprob);
         document["top_logprobs"] = score.top.iter().map(|&(id, logprob)| entry(id, logprob)).collect();
         Some(document)
     }
 
-    fn logprobs(&self, tokens: Vec<Value>) -> Value {
+    fn logprobs(&self, tokens: &[Value]) -> Value {
         self.logprobs.map_or(Value::Null, |_| json!({ "content": tokens, "refusal": null }))
     }
 
@@ -144,38 +142,38 @@ impl Answer {
         super::usage(self.prompt_tokens, self.new_tokens)
     }
 
-    fn document(&self, object: &str, choices: &[Value], usage: Option<Option<Value>>) -> Value {
+    fn document(&self, object: &str, choices: &[Value], usage: Option<Value>) -> Value {
         let Self { app, id, created, .. } = self;
         let mut document = json!({
             "id": id, "object": object, "created": created, "model": app.config.name,
             "system_fingerprint": super::FINGERPRINT, "choices": choices,
         });
         if let Some(usage) = usage {
-            document["usage"] = usage.into();
+            document["usage"] = usage;
         }
         document
     }
 
-    fn chunk(&self, delta: &Value, logprobs: Value, finish_reason: Option<&str>) -> String {
+    fn chunk(&self, delta: &Value, logprobs: &Value, finish_reason: Option<&str>) -> String {
         let choice =
             json!({ "index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason });
-        let usage = self.stream_usage.then_some(None);
+        let usage = self.stream_usage.then_some(Value::Null);
         sse::json(&self.document("chat.completion.chunk", &[choice], usage))
     }
 }
 
 impl Documents for Answer {
     fn first(&mut self) -> Vec<String> {
-        vec![self.chunk(&json!({ "role": "assistant", "content": "", "refusal": null }), Value::Null, None)]
+        vec![self.chunk(&json!({ "role": "assistant", "content": "", "refusal": null }), &Value::Null, None)]
     }
 
     fn of(&mut self, _: usize, event: Event) -> Result<Vec<String>, ApiError> {
         let part = self.part(event)?;
         let (delta, logprobs) = match part.finish_reason {
             Some(_) => (json!({}), Value::Null),
-            None => (json!({ "content": part.content }), self.logprobs(part.logprobs)),
+            None => (json!({ "content": part.content }), self.logprobs(&part.logprobs)),
         };
-        Ok(vec![self.chunk(&delta, logprobs, part.finish_reason)])
+        Ok(vec![self.chunk(&delta, &logprobs, part.finish_reason)])
     }
 
     fn complete(&self) -> bool {
@@ -186,6 +184,6 @@ impl Documents for Answer {
         if !self.stream_usage {
             return Vec::new();
         }
-        vec![sse::json(&self.document("chat.completion.chunk", &[], Some(Some(self.usage()))))]
+        vec![sse::json(&self.document("chat.completion.chunk", &[], Some(self.usage())))]
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /v1/completions`.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use axum::{Extension, extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
@@ -34,17 +34,16 @@ pub(crate) async fn post(
         let app = Arc::clone(&app);
         blocking(move || {
             let request = CompletionRequest::take(Fields::parse(&body)?, &app)?;
-            let (mut choices, mut jobs) = (Vec::new(), Vec::new());
+            let (mut choices, mut jobs) = (Vec::new(), VecDeque::new());
             for (index, prompt) in request.prompts.into_iter().enumerate() {
                 let text = match &prompt {
                     Prompt::Text(text) if request.echo => Some(text.clone()),
                     _ => None,
                 };
                 let ids = app.encode(prompt, request.add_special_tokens)?;
-                let max_tokens =
-                    app.new_tokens("prompt", &ids, request.generation.max_tokens, MAX_TOKENS)?;
+                let max_tokens = app.new_tokens("prompt", &ids, request.generation.max_tokens, MAX_TOKENS)?;
                 choices.push(Choice::new(&app, &ids, text, request.echo, request.logprobs)?);
-                jobs.push(Job {
+                jobs.push_back(Job {
                     index,
                     prompt: ids,
                     score_prompt: request.echo && request.logprobs.is_some(),
@@ -56,7 +55,7 @@ pub(crate) async fn post(
                     arrived,
                     deadline: app.deadline(arrived),
                     events: sender.clone(),
-                    _place: Arc::clone(&place),
+                    place: Arc::clone(&place),
                 });
             }
             let stream = request.generation.stream;
@@ -77,7 +76,7 @@ pub(crate) async fn post(
     })
     .await?;
     let choices: Vec<Value> = parts.into_iter().enumerate().map(|(i, part)| part.document(i)).collect();
-    let document = answer.document(&choices, Some(Some(answer.usage())));
+    let document = answer.document(&choices, Some(answer.usage()));
     Ok(json_response(StatusCode::OK, &document))
 }
 
@@ -183,6 +182,7 @@ impl Part {
 
 /// Log-probabilities in the form of this route: four lists with an entry for each token.
 #[derive(Debug, Default, Serialize)]
+#[allow(clippy::struct_field_names, reason = "OpenAI's names")]
 struct Logprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<Option<f64>>,
@@ -246,21 +246,21 @@ impl Answer {
         )
     }
 
-    /// `usage` is left out, null, or there.
-    fn document(&self, choices: &[Value], usage: Option<Option<Value>>) -> Value {
+    /// `usage` may be left out, or null.
+    fn document(&self, choices: &[Value], usage: Option<Value>) -> Value {
         let Self { app, id, created, .. } = self;
         let mut document = json!({
             "id": id, "object": "text_completion", "created": created, "model": app.config.name,
             "system_fingerprint": super::FINGERPRINT, "choices": choices,
         });
         if let Some(usage) = usage {
-            document["usage"] = usage.into();
+            document["usage"] = usage;
         }
         document
     }
 
     fn chunk(&self, index: usize, part: Part) -> String {
-        sse::json(&self.document(&[part.document(index)], self.stream_usage.then_some(None)))
+        sse::json(&self.document(&[part.document(index)], self.stream_usage.then_some(Value::Null)))
     }
 }
 
@@ -289,6 +289,6 @@ impl Documents for Answer {
         if !self.stream_usage {
             return Vec::new();
         }
-        vec![sse::json(&self.document(&[], Some(Some(self.usage()))))]
+        vec![sse::json(&self.document(&[], Some(self.usage())))]
     }
 }

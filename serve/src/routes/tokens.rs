@@ -10,7 +10,8 @@ use crate::{
     app::App,
     error::{ApiError, json_response},
     requests::{
-        chat, completion::Prompt,
+        chat,
+        completion::Prompt,
         fields::{Fields, wrong},
         ids,
     },
@@ -34,7 +35,9 @@ pub(crate) async fn tokenize(
             match (fields.text("prompt")?, fields.text("content")?) {
                 (Some(text), _) => app.encode(Prompt::Text(text), special.unwrap_or(true))?,
                 (None, Some(text)) => app.encode(Prompt::Text(text), special.unwrap_or(false))?,
-                (None, None) => return Err(wrong("prompt", "a text (so may `content`, or `messages` of a chat)")),
+                (None, None) => {
+                    return Err(wrong("prompt", "a text (so may `content`, or `messages` of a chat)"));
+                }
             }
         };
         let mut document = json!({
