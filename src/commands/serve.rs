@@ -67,6 +67,9 @@ pub fn run(args: &ServeArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> 
         drain: Duration::from_secs(args.drain),
     };
     let address = server.address();
+    if !address.ip().is_loopback() && config.api_key.is_none() {
+        printer.note(&format!("warning: who reaches {address} may use the model\nhint: demand a key with --api-key or B158_API_KEY"));
+    }
     let listening = Listening {
         url: format!("http://{address}"),
         host: address.ip().to_string(),

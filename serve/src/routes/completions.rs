@@ -196,18 +196,16 @@ impl Logprobs {
         self.text_offset.push(offset);
         self.token_logprobs.push(score.as_ref().map(|score| score.logprob));
         self.top_logprobs.push(score.map(|score| {
+            let own = app.texts.text(id);
             let mut top = Map::new();
-            let chosen = (id, score.logprob);
-            // The chosen token has its text; another of the same text has the tokenizer's spelling.
-            let texts = score.top.iter().map(|&(other, logprob)| {
+            for (other, logprob) in score.top {
                 let text = app.texts.text(other);
-                let taken = other != id && text == app.texts.text(id);
-                (if taken { app.texts.spelling(other) } else { text.to_owned() }, logprob)
-            });
-            for (text, logprob) in texts {
+                // Of tokens with the same text the chosen one has it; another has the tokenizer's spelling.
+                let taken = other != id && text == own;
+                let text = if taken { app.texts.spelling(other) } else { text.to_owned() };
                 top.entry(text).or_insert_with(|| json!(logprob));
             }
-            top.entry(app.texts.text(chosen.0)).or_insert_with(|| json!(chosen.1));
+            top.entry(own).or_insert_with(|| json!(score.logprob));
             top
         }));
     }
