@@ -200,6 +200,17 @@ mod tests {
         DIR/more/bad.yaml: files include each other without end
         hint: correct the `include` lines
         ");
+        // Seven files, each of which includes the next one thirty times: 30^7 readings.
+        for i in 1..8 {
+            let next = format!("{}.yaml, ", i + 1).repeat(30);
+            write(&format!("more/{i}.yaml"), &format!("include: [{}]\n", next.trim_end_matches(", ")));
+        }
+        write("more/8.yaml", "output_type: multiple_choice\n");
+        write("more/bad.yaml", "task: bad\ninclude: 1.yaml\n");
+        insta::assert_snapshot!(message("bad"), @r"
+        DIR/more/7.yaml: more than 64 files are included
+        hint: write their keys into fewer files
+        ");
         write("more/bad.yaml", "task: bad\ninclude: 7\n");
         insta::assert_snapshot!(message("bad"), @r"
         DIR/more/bad.yaml: include is no file name
