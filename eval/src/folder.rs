@@ -21,7 +21,6 @@ use serde_json::{Map, Value, json};
 
 use crate::compare::Margins;
 use crate::environment::program;
-use crate::report::MEASUREMENTS_FILE;
 use crate::results::{ModelResults, Settings, SuiteResults, TaskResults};
 use crate::shard::{SHARD_FILE, Shard};
 use crate::task::Task;
@@ -116,9 +115,8 @@ impl SuiteResults {
         let failed = |source| OutputError { file: dir.to_path_buf(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
         check_own(dir)?;
-        // Old results must not stand beside new samples if this is interrupted, nor old measurements of models of the
-        // same names beside new results.
-        for old in [RESULTS_FILE, SHARD_FILE, MEASUREMENTS_FILE] {
+        // Old results must not stand beside new samples if this is interrupted.
+        for old in [RESULTS_FILE, SHARD_FILE] {
             match std::fs::remove_file(dir.join(old)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e).into()),
                 _ => {}
