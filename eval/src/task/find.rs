@@ -102,13 +102,11 @@ fn sources(task_dir: Option<&Path>) -> Result<BTreeMap<String, Source>, Error> {
 /// The task that a file defines. What is no YAML has the name that its line says: whoever asks for it hears what is wrong
 /// with it, and nobody else does.
 fn name_in(file: &str, text: &str) -> Option<String> {
-    match yaml::parse::<Value>(file, text) {
-        Ok(value) => value.get("task").and_then(Value::as_str).map(str::to_owned),
-        Err(_) => {
-            let name = text.lines().find_map(|line| line.strip_prefix("task:"))?;
-            Some(name.trim().trim_matches(['"', '\'']).to_owned())
-        }
+    if let Ok(value) = yaml::parse::<Value>(file, text) {
+        return value.get("task").and_then(Value::as_str).map(str::to_owned);
     }
+    let name = text.lines().find_map(|line| line.strip_prefix("task:"))?;
+    Some(name.trim().trim_matches(['"', '\'']).to_owned())
 }
 
 /// The files `*.yaml` and `*.yml` of a folder and its folders, sorted by name.
