@@ -397,6 +397,30 @@ fn a_folder_that_cannot_be_written_is_one_message() {
 }
 
 #[test]
+fn what_was_not_fixed_before_is_said_and_what_is_old_is_gone() {
+    let folder = TempDir::new().unwrap();
+    suite(folder.path());
+    eval(folder.path(), "out", &[]).assert().success();
+    let told = |more: &[&str]| {
+        let mut compare = b158();
+        compare.current_dir(folder.path()).args(["compare", "out:fp16", "out:b1.58"]).args(more);
+        String::from_utf8(compare.output().unwrap().stderr).unwrap()
+    };
+    assert_eq!(told(&[]), "");
+    insta::assert_snapshot!(told(&["--accuracy", "0.5"]), @"note: these margins were not fixed before the evaluation, whose suite has a perplexity ratio of 1.02 and an accuracy of 0.01");
+    // Other models under the same names have neither roles nor formats of those before.
+    let measurements = folder.path().join("out/measurements.json");
+    assert!(measurements.exists());
+    let mut other = b158();
+    other
+        .current_dir(folder.path())
+        .args(["eval", "--tasks", "arc_easy", "--limit", "2", "-o", "out", "--data"]);
+    other.arg(fixtures()).args(["--model", &format!("fp16={}", twin("tiny-b158-f16").display())]);
+    other.assert().success();
+    assert!(!measurements.exists());
+}
+
+#[test]
 fn files_for_lm_evals_readers_are_as_it_writes_them() {
     let Some(oracle) = common::oracle() else { return };
     let folder = TempDir::new().unwrap();
