@@ -31,7 +31,7 @@ pub mod safetensors;
 mod tensor;
 mod tokenizer;
 
-pub use chat_template::{ChatOptions, ChatTemplate, Date, Message};
+pub use chat_template::{ChatOptions, ChatTemplate, Date, Message, Methods, Sandbox, SandboxError};
 pub use checkpoint::{Checkpoint, Provenance};
 pub use config::{Activation, Architecture, ModelConfig, RopeScaling, ScaleConvention};
 pub use error::Error;

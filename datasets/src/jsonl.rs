@@ -1,4 +1,4 @@
-//! JSON Lines: one JSON object per line, UTF-8; empty lines are skipped.
+//! JSON Lines: one JSON object per line, UTF-8, with or without a byte order mark; empty lines are skipped.
 //!
 //! ```text
 //!   {"question": "...", "label": 1}\n
@@ -49,6 +49,9 @@ pub fn parse_reader(file: &str, mut reader: impl BufRead) -> Result<Vec<Value>, 
         if line.last() == Some(&b'\n') {
             line.pop();
         }
+        if number == 1 && line.starts_with("\u{feff}".as_bytes()) {
+            line.drain(.."\u{feff}".len());
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
@@ -87,6 +90,7 @@ mod tests {
         let rows = parse("t.jsonl", b"{\"b\": 1, \"a\": 2}\n\n  \r\n{\"c\": [1]}").unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!(serde_json::to_string(&rows[0]).unwrap(), r#"{"b":1,"a":2}"#);
+        assert_eq!(parse("t.jsonl", "\u{feff}{\"b\": 1, \"a\": 2}\r\n".as_bytes()).unwrap(), rows[..1]);
     }
 
     #[test]

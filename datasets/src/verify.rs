@@ -202,7 +202,8 @@ fn catalogued(columns: &Columns, object: &Value) -> Value {
     columns.0.iter().map(column).collect::<Map<_, _>>().into()
 }
 
-/// Ids and rows that occur more than once. lm-evaluation-harness scores each of them, and so does b158.
+/// Ids and rows that occur more than once. lm-evaluation-harness scores each of them, and so does b158, but for a column
+/// `id` that does not tell rows apart: an evaluation refuses it.
 fn repeated(entry: &Entry, rows: &[Value]) -> Vec<String> {
     let id = IDS.into_iter().find(|id| entry.optional.names().any(|name| name == *id));
     let mut notes = Vec::new();

@@ -57,9 +57,9 @@ pub fn wilson(right: usize, n: usize) -> (f64, f64) {
     let (p, n) = (right as f64 / n as f64, n as f64);
     let z2 = Z * Z;
     let (center, width) = (p + z2 / (2.0 * n), Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt());
-    // Rounding may step over the ends.
+    // Rounding may step over the ends, or miss them.
     let bound = |value: f64| (value / (1.0 + z2 / n)).clamp(0.0, 1.0);
-    (bound(center - width), bound(center + width))
+    (if p == 0.0 { 0.0 } else { bound(center - width) }, if p == 1.0 { 1.0 } else { bound(center + width) })
 }
 
 /// How often the most frequent item occurs.
@@ -99,8 +99,7 @@ mod tests {
         let (low, high) = wilson(15, 100);
         assert!((low - 0.0931).abs() < 1e-4 && (high - 0.2328).abs() < 1e-4, "{low} {high}");
         assert!((wilson(10, 10).0 - 0.7225).abs() < 1e-4, "{:?}", wilson(10, 10));
-        // Rounding of the root.
-        assert!(wilson(10, 10).1 > 1.0 - 1e-15 && wilson(0, 10).0 < 1e-15);
+        assert_eq!((wilson(10, 10).1, wilson(0, 10).0, wilson(0, 3).0), (1.0, 0.0, 0.0));
         assert_eq!(wilson(0, 0), (0.0, 1.0));
     }
 

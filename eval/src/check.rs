@@ -262,6 +262,11 @@ pub fn check(results: &SuiteResults, baseline: &Baseline, samples: Option<&Suite
             notes.push(format!("model '{}' is not in the baseline", model.name));
         }
     }
+    let all_equal = tasks.iter().all(|task| task.state == State::Equal);
+    if notes.is_empty() && all_equal && results.suite_sha256() != baseline.suite_sha256 {
+        let what = "margins, settings, or the files of models, tasks or data are not those of the baseline";
+        notes.push(format!("suite_sha256 differs: {what}"));
+    }
     let passed = !tasks.is_empty() && tasks.iter().all(|task| task.state != State::Differs);
     Check { suite: results.suite.clone(), passed, bounds: baseline.bounds, tasks, notes }
 }
@@ -408,6 +413,11 @@ mod tests {
         assert!(check.passed && check.notes.is_empty());
         assert_eq!(check.tasks.len(), 6);
         assert!(check.tasks.iter().all(|task| task.state == Equal));
+        // Equal answers to another question: margins are fixed before the evaluation.
+        let wider = SuiteResults { margins: bounds(2.0, 0.5), ..suite() };
+        let check = super::check(&wider, &Baseline::of(&suite(), None), None);
+        assert!(check.passed && check.notes.len() == 1, "{:?}", check.notes);
+        assert!(check.notes[0].starts_with("suite_sha256 differs: margins"), "{:?}", check.notes);
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl SuiteResults {
     fn write_as(&self, dir: &Path, name: &str, mut json: Value) -> Result<(), Error> {
         let failed = |source| OutputError { file: dir.to_path_buf(), source };
         std::fs::create_dir_all(dir).map_err(failed)?;
+        check_own(dir)?;
         // Old results must not stand beside new samples if this is interrupted.
         for old in [RESULTS_FILE, SHARD_FILE] {
             match std::fs::remove_file(dir.join(old)) {
@@ -192,6 +193,29 @@ impl ShardResults {
     }
 }
 
+/// Refuses a folder whose results another program wrote: they would be replaced.
+///
+/// # Errors
+/// [`Error::Config`] that names the file; [`Error::Read`].
+pub fn check_own(dir: &Path) -> Result<(), Error> {
+    for path in [dir.join(RESULTS_FILE), dir.join(SHARD_FILE)] {
+        let bytes = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::Read { path, source }),
+            Ok(bytes) => bytes,
+        };
+        let own = serde_json::from_slice(&bytes).is_ok_and(|v: Value| v.get("suite_sha256").is_some());
+        if !own {
+            return Err(Error::Config {
+                file: path.display().to_string(),
+                message: "it is not of b158, and would be replaced".into(),
+                hint: "choose another folder, or remove the file".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn bad(path: &Path, message: String) -> Error {
     let hint = "evaluate again into an empty folder".into();
     Error::Config { file: path.display().to_string(), message, hint }
@@ -203,6 +227,12 @@ fn read(dir: &Path, name: &str) -> Result<(ResultsFile, SuiteResults), Error> {
     let bad = |message: String| bad(&path, message);
     let mut file: ResultsFile =
         serde_json::from_str(&text).map_err(|e| bad(format!("not a results file: {e}")))?;
+    // They go into tables, pages and terminals.
+    if let Some(name) =
+        file.models.keys().chain([&file.suite]).find(|name| name.chars().any(char::is_control))
+    {
+        return Err(bad(format!("the name {name:?} has control characters")));
+    }
     let table = b158_datasets::Table::read_parquet(&dir.join(SAMPLES_FILE), &file.samples_sha256)?;
     let rows = samples::Rows::of(&table).map_err(&bad)?;
     let mut models = Vec::new();
@@ -286,6 +316,10 @@ mod tests {
         DIR/samples.parquet is damaged: its checksum differs from the recorded one
         hint: make it again
         ");
+        insta::assert_snapshot!(message(whole.replace("\"suite\": \"desk\"", "\"suite\": \"a\\n# b\"")), @r#"
+        DIR/results.json: the name "a\n# b" has control characters
+        hint: evaluate again into an empty folder
+        "#);
         // Margins are fixed before the evaluation.
         insta::assert_snapshot!(message(whole.replacen("\"accuracy\": 0.01", "\"accuracy\": 0.5", 1)), @r"
         DIR/results.json: suite, margins, models, settings, tasks or data are not those that were evaluated: suite_sha256 differs

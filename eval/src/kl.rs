@@ -126,6 +126,11 @@ struct Position {
 }
 
 impl Position {
+    /// Whether both models gave numbers: a divergence may be infinite, but not what the perplexities are of.
+    fn is_sound(&self) -> bool {
+        !self.kl.is_nan() && self.base.is_finite() && self.candidate.is_finite()
+    }
+
     /// From both models' logits over the vocabulary, and the token that follows.
     fn new(base: &[f32], candidate: &[f32], token: usize) -> Self {
         let (p, q) = (log_sum_exp(base), log_sum_exp(candidate));
@@ -134,13 +139,13 @@ impl Position {
             let (ln_p, ln_q) = (f64::from(*x) - p, f64::from(*y) - q);
             let share = libm::exp(ln_p);
             // What the baseline excludes does not count, whatever the candidate says of it.
-            if share > 0.0 {
+            if share != 0.0 {
                 kl += share * (ln_p - ln_q);
             }
         }
         Self {
-            // Rounding may step below.
-            kl: kl.max(0.0),
+            // Rounding may step below; what is no number stays none.
+            kl: if kl < 0.0 { 0.0 } else { kl },
             same_top: argmax(base) == argmax(candidate),
             base: p - f64::from(base[token]),
             candidate: q - f64::from(candidate[token]),
@@ -163,7 +168,8 @@ fn log_sum_exp(row: &[f32]) -> f64 {
 /// `done` hears how many windows are done.
 ///
 /// # Errors
-/// [`Error::Unpaired`] for models with vocabularies of different sizes, or a text shorter than a window;
+/// [`Error::Unpaired`] for models with vocabularies of different sizes, a text shorter than a window, or logits that
+/// are no numbers;
 /// [`Error::Model`] for a window longer than a model's context, or what the models refuse.
 pub fn compare_logits(
     base: &Model,
@@ -215,6 +221,10 @@ pub fn compare_logits(
                 )
             })
             .collect();
+        if let Some(i) = positions.iter().position(|position| !position.is_sound()) {
+            let message = format!("at token {} of window {} a logit is no number", first + i, windows.len());
+            return Err(unpaired(message, "the weights of one of them or its conversion are damaged"));
+        }
         windows.push(positions);
         done(windows.len());
     }
@@ -339,6 +349,13 @@ mod tests {
         // A constant added to all logits changes nothing; a word that p excludes does not count.
         let same = Position::new(&[1.0, 2.0, f32::NEG_INFINITY], &[4.0, 5.0, f32::NEG_INFINITY], 1);
         assert!(same.kl < 1e-15 && same.same_top && same.delta_p().abs() < 1e-15, "{same:?}");
+        assert!(same.is_sound());
+        // What is no number must not pass for no divergence.
+        for (p, q) in
+            [([f32::NAN, 0.0], [0.0, 0.0]), ([0.0, 0.0], [0.0, f32::NAN]), ([0.0; 2], [f32::INFINITY; 2])]
+        {
+            assert!(!Position::new(&p, &q, 1).is_sound(), "{p:?} {q:?}");
+        }
     }
 
     #[test]

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //!   DIR/lm-eval/MODEL/results_DATE.json           one model's document, as in results.json under "models"
-//!   DIR/lm-eval/MODEL/samples_TASK_DATE.jsonl     one document a line: doc, target, arguments, resps, hashes, metrics
+//!   DIR/lm-eval/MODEL/samples_TASK_DATE.jsonl     one document a line: doc, target, arguments, resps, hashes, metrics;
+//!                                                 numbers of responses as text
 //! ```
 //!
 //! Names, keys and hashes are those of lm-eval 0.4.13 (`lm_eval/loggers/evaluation_tracker.py`,
 //! `lm_eval/evaluator.py`): its readers find the newest file of a folder by the date in the name. What differs:
 //!
 //! - `doc` is the row as the data has it, before lm-eval's `process_docs` (HellaSwag, WinoGrande).
-//! - Of tasks with choices `target` is the index of the right one.
-//! - Rolling tasks have neither `target` nor `arguments`: results keep the windows' token ids, not the text.
+//! - Of tasks with choices `target` is the index of the right one, as text.
+//! - Rolling tasks have an empty `target` and no `arguments`: results keep the windows' token ids, not the text.
 
 use std::path::Path;
 
@@ -68,6 +69,16 @@ fn model_document(model: &ModelResults) -> Value {
     document
 }
 
+/// What lists hold, as Python spells it: lm-eval writes responses so, since readers want one type in a list.
+fn strings(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(strings).collect(),
+        Value::Bool(true) => json!("True"),
+        Value::Bool(false) => json!("False"),
+        other => json!(other.to_string()),
+    }
+}
+
 fn sample(task: &TaskResults, document: &Document, row: &Value) -> Value {
     let texts = |s: &Sample| Some(json!([s.request.context.as_ref()?, s.request.continuation.as_ref()?]));
     let arguments: Vec<Value> = document.samples.iter().filter_map(texts).collect();
@@ -80,17 +91,22 @@ fn sample(task: &TaskResults, document: &Document, row: &Value) -> Value {
         Outcome::Continuation => {
             json!(document.samples.first().and_then(|s| s.request.continuation.as_ref()))
         }
-        Outcome::Rolling { .. } => Value::Null,
+        Outcome::Rolling { .. } => json!(""),
     };
     // `str(target)` and `json.dumps(doc, indent=2, ensure_ascii=False)`.
     let target_text = target.as_str().map_or_else(|| target.to_string(), str::to_owned);
     let prompt = arguments.first().and_then(|pair| pair[0].as_str()).unwrap_or_default();
+    let named =
+        |(i, pair): (usize, &Value)| (format!("gen_args_{i}"), json!({"arg_0": pair[0], "arg_1": pair[1]}));
+    let responses = strings(&responses.into());
+    let each: Vec<Value> =
+        responses.as_array().into_iter().flatten().map(|response| json!([response])).collect();
     let mut sample = json!({
         "doc_id": document.id,
         "doc": row,
-        "target": target,
-        "arguments": arguments,
-        "resps": responses.iter().map(|response| vec![response]).collect::<Vec<_>>(),
+        "target": target_text,
+        "arguments": arguments.iter().enumerate().map(named).collect::<serde_json::Map<_, _>>(),
+        "resps": each,
         "filtered_resps": responses,
         "filter": "none",
         "metrics": task.task.metrics().map(crate::Metric::name).collect::<Vec<_>>(),

@@ -69,19 +69,28 @@ impl Run {
     /// Makes `dir/samples.log` ready: with `resume` for going on, if it is of this very run, otherwise empty.
     ///
     /// # Errors
-    /// [`Error::Config`] for the log of another run, or with other margins; [`Error::Output`].
+    /// [`Error::Config`] for the log of another run, or with other margins, and for a folder with something else of
+    /// these names; [`Error::Output`].
     pub fn begin(&self, dir: &Path, resume: bool) -> Result<Begun, Error> {
         let folder = dir.join(LOG_FOLDER);
         let failed = |source| OutputError { file: folder.clone(), source };
         let file = folder.join(RUN_FILE);
+        crate::folder::check_own(dir)?;
         let was_there = folder.try_exists().map_err(failed)?;
-        if was_there && resume {
-            if file.exists() {
-                self.check(&file)?;
-                let logged = count(&folder).map_err(failed)?;
-                return Ok(Begun { folder, logged, discarded: false });
-            }
-        } else if was_there {
+        let begun = file.exists();
+        if was_there && !begun && std::fs::read_dir(&folder).map_err(failed)?.next().is_some() {
+            return Err(Error::Config {
+                file: folder.display().to_string(),
+                message: format!("it has no {RUN_FILE}: it is no log of b158, or not all of one"),
+                hint: "choose another folder, or remove this one".into(),
+            });
+        }
+        if begun && resume {
+            self.check(&file)?;
+            let logged = count(&folder).map_err(failed)?;
+            return Ok(Begun { folder, logged, discarded: false });
+        }
+        if was_there {
             std::fs::remove_dir_all(&folder).map_err(failed)?;
         }
         std::fs::create_dir_all(&folder).map_err(failed)?;
@@ -421,13 +430,41 @@ mod tests {
         ");
         // Without --resume it begins anew, whatever is there.
         assert_eq!(begin(&Run { margins, ..run.clone() }, false), "discarded: true, logged: 0");
-        std::fs::write(dir.path().join(crate::folder::RESULTS_FILE), "").unwrap();
+        std::fs::write(dir.path().join(crate::folder::RESULTS_FILE), "{\"suite_sha256\": \"\"}").unwrap();
         assert_eq!(begin(&run, false), "discarded: false, logged: 0", "its evaluation was complete");
         std::fs::write(dir.path().join(LOG_FOLDER).join(RUN_FILE), "{").unwrap();
         insta::assert_snapshot!(begin(&run, true), @r"
         DIR/samples.log/run.json: it does not say what the log is of: EOF while parsing an object at line 1 column 1
         hint: choose another folder, or evaluate anew without --resume
         ");
+    }
+
+    #[test]
+    fn what_others_put_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Run { suite: "desk".into(), margins: Margins::default(), shard: None };
+        let refused = |resume| {
+            let message = run.begin(dir.path(), resume).unwrap_err().to_string();
+            message.replace(&dir.path().display().to_string(), "DIR")
+        };
+        std::fs::write(dir.path().join(crate::folder::RESULTS_FILE), "{}").unwrap();
+        insta::assert_snapshot!(refused(false), @r"
+        DIR/results.json: it is not of b158, and would be replaced
+        hint: choose another folder, or remove the file
+        ");
+        std::fs::remove_file(dir.path().join(crate::folder::RESULTS_FILE)).unwrap();
+        // An empty folder is what a kill before the first file leaves.
+        let log = dir.path().join(LOG_FOLDER);
+        std::fs::create_dir(&log).unwrap();
+        run.begin(dir.path(), true).unwrap();
+        std::fs::create_dir(log.join("m")).unwrap();
+        std::fs::remove_file(log.join(RUN_FILE)).unwrap();
+        insta::assert_snapshot!(refused(false), @r"
+        DIR/samples.log: it has no run.json: it is no log of b158, or not all of one
+        hint: choose another folder, or remove this one
+        ");
+        assert_eq!(refused(true), refused(false));
+        assert!(log.join("m").exists());
     }
 
     #[cfg(target_os = "linux")]

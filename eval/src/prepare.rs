@@ -264,7 +264,14 @@ fn choices(task: &Task, templates: &Templates, row: &Row) -> Result<Vec<String>,
                     "name a column of texts or write one expression that gives a list",
                 ));
             };
-            items.map(|item| item.to_string()).collect()
+            let items: Vec<Value> = items.collect();
+            if let Some(index) = items.iter().position(Value::is_none) {
+                return Err(refuse(
+                    format!("choice {index} is null"),
+                    "correct the document or leave it out",
+                ));
+            }
+            items.iter().map(template::printed).collect()
         }
         None => Vec::new(),
     };

@@ -167,6 +167,10 @@ impl Suite {
     }
 
     fn check(&self) -> Result<(), (String, &'static str)> {
+        if self.suite.trim().is_empty() || self.suite.chars().any(char::is_control) {
+            let message = format!("the suite has the unusable name {:?}", self.suite);
+            return Err((message, "write a name of one line, without control characters"));
+        }
         if self.models.is_empty() {
             return Err(("models is empty".into(), "list at least one model with name and path"));
         }
@@ -318,6 +322,10 @@ margins: {perplexity_ratio: 1.05}
         desk.yaml: two models are named 'fp16'
         hint: rename one of them
         ");
+        insta::assert_snapshot!(message("suite: desk", "suite: \"a\\n# b\""), @r#"
+        desk.yaml: the suite has the unusable name "a\n# b"
+        hint: write a name of one line, without control characters
+        "#);
         insta::assert_snapshot!(message("ratio: 1.05", "ratio: 0.9"), @r"
         desk.yaml: margin perplexity_ratio is 0.9
         hint: it is a ratio of at least 1, for instance 1.02

@@ -178,9 +178,9 @@ pub fn markdown<S: AsRef<str>>(header: &[(S, Align)], rows: &[Vec<String>]) -> S
     out
 }
 
-/// Model names are free text: they must not end a cell or a row.
+/// Model names are free text: they must not end a cell or a row, nor speak to a terminal.
 fn escape(cell: &str) -> String {
-    cell.replace('|', "\\|").replace(['\n', '\r'], " ")
+    cell.replace('|', "\\|").replace(char::is_control, " ")
 }
 
 #[cfg(test)]

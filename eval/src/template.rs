@@ -1,4 +1,5 @@
-//! Templates of task files: minijinja with the conventions of lm-eval's jinja2 environment.
+//! Templates of task files: minijinja with the conventions of lm-eval's jinja2 environment, and bounds on time and
+//! memory ([`Sandbox`]).
 //!
 //! ```text
 //!   "question_stem"                          a bare name: the document's column, untouched
@@ -7,15 +8,20 @@
 //!   "{{ending | hellaswag}}"                 a named transformation of a text: see `detokenize`
 //! ```
 //!
-//! Methods of strings and lists are Python's; those that differ in the runtime library are replaced here.
+//! Methods of strings and lists are Python's; those that differ in the runtime library are replaced here. A column that
+//! is null is as good as missing where it is named alone; in a template it prints `None`, as in lm-eval.
 
+use b158_checkpoint::{Sandbox, SandboxError};
 use minijinja::value::ValueKind;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{ErrorKind, Value, value::Serde};
 
 use crate::{detokenize, python};
 
 /// A task file is user input: no template may run for ever. Prompts need some tens of instructions.
 const FUEL: u64 = 100_000;
+/// Bytes that a rendering may read and write: so many, and so many for each byte of the document.
+const BYTES: u64 = 16 << 20;
+const BYTES_PER_BYTE: u64 = 256;
 
 /// Why a template gave no value: message and hint.
 #[derive(Debug)]
@@ -26,31 +32,15 @@ pub(crate) struct Failure {
 
 /// Renders templates.
 pub(crate) struct Templates {
-    env: Environment<'static>,
+    sandbox: Sandbox,
 }
 
 impl Templates {
     pub(crate) fn new() -> Self {
-        let mut env = Environment::new();
-        env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_syntax(
-            SyntaxConfig::builder().keep_trailing_newline(true).build().expect("the default delimiters"),
-        );
-        env.set_fuel(Some(FUEL));
-        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        env.set_unknown_method_callback(method);
-        env.add_filter("hellaswag", |text: &str| detokenize::hellaswag(text));
-        env.set_formatter(|out, _, value| {
-            // As Python prints them.
-            let text = match value.kind() {
-                ValueKind::None => "None".to_owned(),
-                ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
-                ValueKind::Undefined => return Err(ErrorKind::UndefinedError.into()),
-                _ => value.to_string(),
-            };
-            out.write_str(&text).map_err(|_| ErrorKind::WriteFailure.into())
+        let sandbox = Sandbox::new(FUEL, method, |env| {
+            env.add_filter("hellaswag", |text: &str| detokenize::hellaswag(text));
         });
-        Self { env }
+        Self { sandbox }
     }
 
     /// The column that `source` names, or the value of its only expression, or the rendered text.
@@ -58,16 +48,9 @@ impl Templates {
         if is_name(source) {
             return row.column(field, source);
         }
-        if let Some(expression) = only_expression(source) {
-            let value = self
-                .env
-                .compile_expression(expression)
-                .and_then(|e| e.eval(row.value.clone()))
-                .map_err(|e| failure(field, source, &e, row))?;
-            if value.is_undefined() {
-                return Err(failure(field, source, &ErrorKind::UndefinedError.into(), row));
-            }
-            return Ok(value);
+        if is_only_expression(source) {
+            let value = self.sandbox.value(source.trim(), &row.value, row.bytes);
+            return value.map_err(|e| failure(field, source, &e, row));
         }
         self.text(field, source, row).map(Value::from)
     }
@@ -75,19 +58,30 @@ impl Templates {
     /// The column that `source` names, printed, or the rendered text, which may be a bare word.
     pub(crate) fn free_text(&self, field: &str, source: &str, row: &Row) -> Result<String, Failure> {
         match row.column(field, source) {
-            Ok(value) => Ok(value.to_string()),
-            Err(_) => {
-                self.env.render_str(source, row.value.clone()).map_err(|e| failure(field, source, &e, row))
-            }
+            Ok(value) => Ok(printed(&value)),
+            Err(_) => self.rendered(field, source, row),
         }
     }
 
     /// The column that `source` names, printed, or the rendered text.
     pub(crate) fn text(&self, field: &str, source: &str, row: &Row) -> Result<String, Failure> {
         if is_name(source) {
-            return row.column(field, source).map(|value| value.to_string());
+            row.column(field, source).map(|v| printed(&v))
+        } else {
+            self.rendered(field, source, row)
         }
-        self.env.render_str(source, row.value.clone()).map_err(|e| failure(field, source, &e, row))
+    }
+
+    fn rendered(&self, field: &str, source: &str, row: &Row) -> Result<String, Failure> {
+        self.sandbox.render(source, &row.value, row.bytes).map_err(|e| failure(field, source, &e, row))
+    }
+}
+
+/// A value as Python prints it.
+pub(crate) fn printed(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
+        _ => value.to_string(),
     }
 }
 
@@ -95,16 +89,23 @@ impl Templates {
 pub(crate) struct Row {
     value: Value,
     columns: String,
+    /// What a rendering may read and write.
+    bytes: u64,
 }
 
 impl Row {
     pub(crate) fn new(row: &serde_json::Value) -> Self {
         let columns = row.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join(", "));
-        Self { value: Value::from(Serde(row)), columns: columns.unwrap_or_default() }
+        let bytes = BYTES.saturating_add((row.to_string().len() as u64).saturating_mul(BYTES_PER_BYTE));
+        Self { value: Value::from(Serde(row)), columns: columns.unwrap_or_default(), bytes }
     }
 
     fn column(&self, field: &str, name: &str) -> Result<Value, Failure> {
         match self.value.get_attr(name) {
+            Ok(value) if value.is_none() => Err(Failure {
+                message: format!("{field} names the column '{name}', which is null in the document"),
+                hint: "correct the document or leave it out".into(),
+            }),
             Ok(value) if !value.is_undefined() => Ok(value),
             _ => Err(Failure {
                 message: format!("{field} names the column '{name}', which the document lacks"),
@@ -114,14 +115,12 @@ impl Row {
     }
 }
 
-fn failure(field: &str, source: &str, error: &minijinja::Error, row: &Row) -> Failure {
-    let message = match error.detail() {
-        Some(detail) => format!("{field} {source:?}: {}: {detail}", error.kind()),
-        None => format!("{field} {source:?}: {}", error.kind()),
-    };
-    let hint = match error.kind() {
-        ErrorKind::UndefinedError => format!("the document's columns: {}", row.columns),
-        _ => format!("correct the document or {field} in the task file"),
+fn failure(field: &str, source: &str, error: &SandboxError, row: &Row) -> Failure {
+    let message = format!("{field} {source:?}: {}", error.reason);
+    let hint = if error.undefined {
+        format!("the document's columns: {}", row.columns)
+    } else {
+        format!("correct the document or {field} in the task file")
     };
     Failure { message, hint }
 }
@@ -133,43 +132,38 @@ pub(crate) fn is_name(source: &str) -> bool {
         && chars.all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// `a` of `{{ a }}`, if that is all.
-fn only_expression(source: &str) -> Option<&str> {
-    let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    (!inner.contains("{{") && !inner.contains("{%")).then_some(inner.trim_matches(['-', ' ']))
+/// Whether a template is `{{ a }}` alone.
+fn is_only_expression(source: &str) -> bool {
+    let inner = source.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+    inner.is_some_and(|inner| !inner.contains("{{") && !inner.contains("{%"))
 }
 
-/// Python's methods of lists and strings, with those that pycompat lacks or has with other rules.
-fn method(
-    state: &mut minijinja::State,
-    value: &Value,
-    name: &str,
-    args: &[Value],
-) -> Result<Value, minijinja::Error> {
-    if name == "index" && value.kind() == ValueKind::Seq {
-        let (wanted,): (Value,) = minijinja::value::from_args(args)?;
-        return match value.try_iter()?.position(|item| item == wanted) {
-            Some(index) => Ok(Value::from(index)),
-            None => Err(minijinja::Error::new(
-                ErrorKind::InvalidOperation,
-                format!("label {wanted:?} is not in {value:?}"),
-            )),
-        };
+/// Python's methods of lists and strings that the engine lacks or has with other rules.
+fn method(value: &Value, name: &str, args: &[Value]) -> Option<Result<Value, minijinja::Error>> {
+    match (name, value.kind()) {
+        ("index", ValueKind::Seq) => Some(index_of(value, args)),
+        ("index", ValueKind::String) => Some(index_in(value.as_str()?, args)),
+        (_, ValueKind::String) if args.is_empty() => Some(Ok(string_method(name)?(value.as_str()?))),
+        _ => None,
     }
-    if let (Some(text), [], Some(of_string)) = (value.as_str(), args, string_method(name)) {
-        return Ok(of_string(text));
-    }
-    if let ("index", Some(text)) = (name, value.as_str()) {
-        let (wanted,): (&str,) = minijinja::value::from_args(args)?;
-        return match text.find(wanted) {
-            Some(at) => Ok(Value::from(text[..at].chars().count())),
-            None => Err(minijinja::Error::new(
-                ErrorKind::InvalidOperation,
-                format!("{wanted:?} is not in {text:?}"),
-            )),
-        };
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// `list.index(item)`.
+fn index_of(list: &Value, args: &[Value]) -> Result<Value, minijinja::Error> {
+    let (wanted,): (Value,) = minijinja::value::from_args(args)?;
+    let found = list.try_iter()?.position(|item| item == wanted);
+    found.map(Value::from).ok_or_else(|| missing(format!("label {wanted:?} is not in {list:?}")))
+}
+
+/// `text.index(part)`, in characters.
+fn index_in(text: &str, args: &[Value]) -> Result<Value, minijinja::Error> {
+    let (wanted,): (&str,) = minijinja::value::from_args(args)?;
+    let at = text.find(wanted).ok_or_else(|| missing(format!("{wanted:?} is not in {text:?}")))?;
+    Ok(Value::from(text[..at].chars().count()))
+}
+
+fn missing(message: String) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// A method of strings without arguments that Unicode makes differ between the languages.
@@ -203,6 +197,7 @@ mod tests {
             ("{{a.split(' ')[:-1]|join(' ')}}|{{' '+a.split(' ')[-1]}}", r#"{"a": "x  y z"}"#, "x  y| z"),
             ("{{a.capitalize()|hellaswag}}", r#"{"a": "DO [header] it"}"#, "Do it"),
             ("{{[a, b] | map('hellaswag') | list}}", r#"{"a": " x", "b": "y "}"#, "['x', 'y']"),
+            ("a", r#"{"a": true}"#, "True"),
             ("", "{}", ""),
         ] {
             assert_eq!(text(source, row).unwrap(), rendered, "{source}");
@@ -210,9 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_never_ends_runs_out_of_fuel() {
+    fn a_column_without_a_value_is_an_error() {
+        let message = text("a", r#"{"a": null}"#).unwrap_err().message;
+        assert_eq!(message, "doc_to_text names the column 'a', which is null in the document");
+    }
+
+    #[test]
+    fn a_template_without_end_is_an_error() {
         let source = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
-        assert!(text(source, "{}").unwrap_err().message.contains("fuel"));
+        assert!(text(source, "{}").unwrap_err().message.contains("it does not end"));
+        let doubled =
+            "{% set ns = namespace(s='x') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+        assert!(text(doubled, "{}").unwrap_err().message.contains("more text than any prompt holds"));
     }
 
     proptest::proptest! {

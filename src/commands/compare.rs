@@ -14,12 +14,23 @@ pub fn run(args: &CompareArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus
     if let Some(text) = &args.kl {
         return kl::run(args, text, isa, printer);
     }
-    let (baseline, margins) = read(&args.base)?;
-    let (candidate, _) = read(&args.candidate)?;
+    let (baseline, fixed) = read(&args.base)?;
+    let (candidate, other) = read(&args.candidate)?;
     let margins = Margins {
-        perplexity_ratio: args.perplexity_ratio.unwrap_or(margins.perplexity_ratio),
-        accuracy: args.accuracy.unwrap_or(margins.accuracy),
+        perplexity_ratio: args.perplexity_ratio.unwrap_or(fixed.perplexity_ratio),
+        accuracy: args.accuracy.unwrap_or(fixed.accuracy),
     };
+    // Whoever reads the verdict has to know that the evaluation was under others.
+    for margins_of in [fixed, other] {
+        if margins != margins_of {
+            printer.note(&format!(
+                "note: these margins were not fixed before the evaluation, whose suite has a perplexity ratio of {} and an \
+                 accuracy of {}",
+                margins_of.perplexity_ratio, margins_of.accuracy
+            ));
+            break;
+        }
+    }
     let options = CompareOptions { margins, ..CompareOptions::default() };
     let parity = compare(&baseline, &candidate, &options)?;
     printer.result(&parity, || table::parity_table(&parity))?;

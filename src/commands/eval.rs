@@ -68,6 +68,8 @@ pub fn run(args: &EvalArgs, isa: Isa, printer: &Printer) -> Result<ExitStatus> {
         // Who is compared with whom; nothing was measured here.
         let known = suite.models.iter().zip(&models).map(|(model, prepared)| known(model, prepared, None));
         Measurements::new(None, known).write(&output)?;
+    } else {
+        Measurements::remove(&output)?;
     }
     if let Some(argument) = args.shard {
         results.write_shard(&output, argument.shard)?;

@@ -33,8 +33,9 @@ pub fn run(args: &MergeArgs, printer: &Printer) -> Result<ExitStatus> {
     let results = merge(shards)?;
     create_folder(&args.output)?;
     write_merged(&args.output, &folders)?;
-    if let Some(known) = folders.first().map(|folder| Measurements::read(folder)).transpose()?.flatten() {
-        known.write(&args.output)?;
+    match folders.first().map(|folder| Measurements::read(folder)).transpose()?.flatten() {
+        Some(known) => known.write(&args.output)?,
+        None => Measurements::remove(&args.output)?,
     }
     results.write(&args.output)?;
     print(&results, printer)?;

@@ -12,6 +12,7 @@ use b158_eval::{
     claims::Ledger,
     environment::Environment,
     find_tasks,
+    folder::check_own,
     report::{Form, Measurements, Report, Run, curves},
 };
 use b158_kernels::Isa;
@@ -38,6 +39,8 @@ pub fn run(args: &ReproduceArgs, isa: Isa, printer: &Printer) -> Result<ExitStat
     let suite = Suite { limit: args.documents.limit.or(suite.limit), ..suite }.checked("the command line")?;
     check_baselines(&suite, &file)?;
     create_folder(&args.output)?;
+    // Before minutes of work.
+    check_own(&args.output)?;
     let tasks = find_tasks(&suite.tasks, args.documents.task_dir.as_deref())?;
     let models = prepare(&suite, &file, &args.output.join("models"), isa)?;
     let measured = models.iter().map(|m| measure(&m.path, isa)).collect::<Result<Vec<_>>>()?;

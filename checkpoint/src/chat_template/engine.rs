@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write, thread};
 
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, State, Value, context,
+    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, context,
     machinery::{self, CodeGenerator, Token},
     syntax::SyntaxConfig,
     value::{Kwargs, Rest, Serde, ValueKind, from_args},
@@ -104,28 +104,37 @@ pub(super) fn render(
             (messages.as_array().map_or(0, Vec::len) as u64, messages.to_string().len() as u64);
         let meter = Meter::new(BYTES.saturating_add(bytes.saturating_mul(BYTES_PER_BYTE)));
         let env = environment(&meter, options, FUEL.saturating_add(count.saturating_mul(FUEL_PER_MESSAGE)));
-        let tree = rewrite::metered(&machinery::parse(&source, NAME, syntax())?);
-        let mut code = CodeGenerator::new(NAME, &source);
-        code.compile_stmt(&tree);
-        let (instructions, _) = code.finish();
-
         let variables = context! {
             messages => Serde(messages),
             add_generation_prompt => options.add_generation_prompt,
             bos_token => options.bos_token.unwrap_or_default(),
             eos_token => options.eos_token.unwrap_or_default(),
         };
-        let mut text = String::new();
-        let blocks = BTreeMap::new();
-        let mut out = machinery::make_string_output(&mut text);
-        machinery::eval(&env, &instructions, variables, &blocks, &mut out, AutoEscape::None)?;
-        Ok(text)
+        run(&env, &source, &machinery::parse(&source, NAME, syntax())?, variables)
     })
+}
+
+/// Meters a template's tree and renders it.
+pub(super) fn run(
+    env: &Environment<'_>,
+    source: &str,
+    tree: &machinery::ast::Stmt<'_>,
+    variables: Value,
+) -> Result<String, Failure> {
+    let tree = rewrite::metered(tree);
+    let mut code = CodeGenerator::new(NAME, source);
+    code.compile_stmt(&tree);
+    let (instructions, _) = code.finish();
+    let mut text = String::new();
+    let blocks = BTreeMap::new();
+    let mut out = machinery::make_string_output(&mut text);
+    machinery::eval(env, &instructions, variables, &blocks, &mut out, AutoEscape::None)?;
+    Ok(text)
 }
 
 /// Runs on a thread of its own, with a stack for the deepest recursion that the engine allows. What panics
 /// there is the engine.
-fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
+pub(super) fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
         let Ok(thread) = thread else {
@@ -166,7 +175,7 @@ fn without_generation(source: &str) -> Cow<'_, str> {
 
 /// Refuses expressions and chains of branches on which the engine would recurse too deeply, and tags that read
 /// other templates.
-fn bounded(source: &str) -> Result<(), Failure> {
+pub(super) fn bounded(source: &str) -> Result<(), Failure> {
     let (mut tag, mut branches, mut begins) = (0, 0, false);
     for token in machinery::tokenize(source, false, syntax()) {
         let (token, span) = token?;
@@ -187,7 +196,7 @@ fn bounded(source: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn environment(meter: &Meter, options: &ChatOptions<'_>, fuel: u64) -> Environment<'static> {
+pub(super) fn environment(meter: &Meter, options: &ChatOptions<'_>, fuel: u64) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_fuel(Some(fuel));
     env.set_auto_escape_callback(|_| AutoEscape::None);
@@ -210,7 +219,11 @@ fn environment(meter: &Meter, options: &ChatOptions<'_>, fuel: u64) -> Environme
     env.add_function(rewrite::METER, move |value: Value| m.read(value));
     let m = meter.clone();
     env.add_function(rewrite::STEPS, move |value: Value| m.steps(value));
-    env.add_function(rewrite::CONCAT, |a: Value, b: Value| {
+    env.add_function(rewrite::CONCAT, |state: &State<'_, '_>, a: Value, b: Value| {
+        let strict = matches!(state.undefined_behavior(), UndefinedBehavior::Strict);
+        if strict && (a.is_undefined() || b.is_undefined()) {
+            return Err(ErrorKind::UndefinedError.into());
+        }
         Ok::<_, Error>(python::text(&a)? + &python::text(&b)?)
     });
     let m = meter.clone();
@@ -342,7 +355,7 @@ fn indent(meter: &Meter, text: &str, width: Option<Value>, first: bool, blank: b
 }
 
 /// Python's methods; those that can make more than they read are measured first.
-fn method(
+pub(super) fn method(
     meter: &Meter,
     state: &mut State<'_, '_>,
     value: &Value,

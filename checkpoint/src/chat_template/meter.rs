@@ -21,6 +21,11 @@ impl Meter {
         Self(Arc::new(AtomicU64::new(bytes)))
     }
 
+    /// Begins a rendering that may use `bytes`.
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
     /// Takes `bytes` off.
     pub(super) fn spend(&self, bytes: u64) -> Result<(), Error> {
         // One thread renders; the atomic is there because functions of the engine must be `Sync`.

@@ -13,12 +13,14 @@
 //! - `meter`: what is left to spend.
 //! - `engine`: filters, functions and the rendering itself.
 //! - `python`: values as Python spells them.
+//! - `sandbox`: the same engine for other templates.
 
 mod date;
 mod engine;
 mod meter;
 mod python;
 mod rewrite;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use serde::Serialize;
 use crate::{Checkpoint, Error, error::printable_start};
 
 pub use date::Date;
+pub use sandbox::{Methods, Sandbox, SandboxError};
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -19,7 +19,9 @@ pub fn mcnemar(b: u64, c: u64) -> McNemar {
     let ln_choose = |k: f64| libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0);
     let term = |k: u64| libm::exp(ln_choose(k as f64) - n * std::f64::consts::LN_2);
     let tail: f64 = (0..=b.min(c)).map(term).sum();
-    McNemar { only_baseline: b, only_candidate: c, p: (2.0 * tail).min(1.0) }
+    // Half of the outcomes or more, whatever rounding says.
+    let p = if b.abs_diff(c) <= 1 { 1.0 } else { (2.0 * tail).min(1.0) };
+    McNemar { only_baseline: b, only_candidate: c, p }
 }
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ mod tests {
         ] {
             assert!((mcnemar(b, c).p - p).abs() < 1e-13, "{b} {c}: {} and {p}", mcnemar(b, c).p);
         }
+        assert_eq!((mcnemar(3, 4).p, mcnemar(500, 500).p), (1.0, 1.0));
         assert!(mcnemar(30_000, 31_000).p > 0.0);
     }
 }

@@ -29,12 +29,16 @@ use crate::{ModelResults, TaskResults};
 pub fn files(report: &Report) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for (index, run) in report.runs.iter().enumerate() {
-        for model in &run.evaluated.models {
+        for (place, model) in run.evaluated.models.iter().enumerate() {
             let mut folder = PathBuf::from("hub");
             if report.runs.len() > 1 {
                 folder.push(format!("{}-{}", index + 1, identifier(&run.suite)));
             }
-            folder.push(identifier(&model.name));
+            let name = identifier(&model.name);
+            let earlier = &run.evaluated.models[..place];
+            // Two names may be one as a folder's.
+            let again = earlier.iter().any(|other| identifier(&other.name) == name);
+            folder.push(if again { format!("{name}-{}", place + 1) } else { name });
             if report.public_data {
                 let results: Vec<Value> = model.tasks.iter().flat_map(|t| current(model, t)).collect();
                 if !results.is_empty() {

@@ -47,6 +47,8 @@ fn escape(text: &str) -> String {
         match c {
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
             '\\' => out += "\\textbackslash{}",
+            // After the end of a row it would begin an optional argument.
+            '[' => out += "{[}",
             '~' => out += "\\textasciitilde{}",
             '^' => out += "\\textasciicircum{}",
             '<' | '>' => out += &format!("${c}$"),
@@ -73,7 +75,7 @@ mod tests {
         let mut sheet = Sheet::new("100 % & more");
         sheet.column("model", Align::Left);
         sheet.column("a_b", Align::Right);
-        sheet.rows.push(vec!["\\input{x}".into(), Cell::number("1.0 ± 0.1", 1.0)]);
+        sheet.rows.push(vec!["[\\input{x}".into(), Cell::number("1.0 ± 0.1", 1.0)]);
         insta::assert_snapshot!(table(&sheet, "desk"), @r"
         \begin{table}
           \centering
@@ -83,7 +85,7 @@ mod tests {
             \toprule
             model & a\_b \\
             \midrule
-            \textbackslash{}input\{x\} & 1.0 $\pm$ 0.1 \\
+            {[}\textbackslash{}input\{x\} & 1.0 $\pm$ 0.1 \\
             \bottomrule
           \end{tabular}
           \end{adjustbox}

@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use b158_checkpoint::write_file;
+use b158_checkpoint::{OutputError, write_file};
 use b158_runner::bench::Measured;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,6 +65,20 @@ impl Measurements {
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         let json = serde_json::to_string_pretty(self).expect("a structure of plain values");
         Ok(write_file(&folder.join(MEASUREMENTS_FILE), format!("{json}\n").as_bytes())?)
+    }
+
+    /// Removes the file of an earlier run, which was of other models, maybe of the same names.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn remove(folder: &Path) -> Result<(), Error> {
+        let file = folder.join(MEASUREMENTS_FILE);
+        match std::fs::remove_file(&file) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(OutputError { file, source }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads the file; none where there is none.

@@ -15,7 +15,8 @@
 //!   digest                                        text       of the model's results
 //! ```
 //!
-//! CSV is RFC 4180: commas, CRLF, quotes where they are needed, an empty cell for what there is not.
+//! CSV is RFC 4180: commas, CRLF, quotes where they are needed, an empty cell for what there is not. A name that a
+//! spreadsheet would take for a formula (`=`, `+`, `-` or `@` first) has an apostrophe before it.
 
 use b158_datasets::{Column, Table};
 
@@ -103,6 +104,8 @@ pub fn table(report: &Report) -> Table {
 /// A table as CSV.
 pub fn csv(table: &Table) -> String {
     let quoted = |text: &str| {
+        let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+        let text = &format!("{guard}{text}");
         if text.contains(['"', ',', '\n', '\r']) {
             format!("\"{}\"", text.replace('"', "\"\""))
         } else {
@@ -124,4 +127,19 @@ pub fn csv(table: &Table) -> String {
         out += &(cells.join(",") + "\r\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_no_formulas() {
+        let names = ["=1+1", "+a,b", "-\"x", "@b", "b1.58"].map(|name| Some(name.to_owned()));
+        let numbers = Column::Real(vec![Some(-1.5); 5]);
+        let table = Table::new(vec![("model", Column::Text(names.to_vec())), ("value", numbers)]);
+        let expected =
+            "model,value\r\n'=1+1,-1.5\r\n\"'+a,b\",-1.5\r\n\"'-\"\"x\",-1.5\r\n'@b,-1.5\r\nb1.58,-1.5\r\n";
+        assert_eq!(csv(&table), expected);
+    }
 }

@@ -23,6 +23,8 @@ use crate::{Error, yaml};
 
 /// Files that include files, at most.
 const DEPTH: usize = 8;
+/// Files that one file includes, directly or not, at most.
+const INCLUDED: usize = 64;
 
 /// Keys of lm-eval that change prompts or scores; null is as good as absent.
 const REFUSED: [(&str, &str); 9] = [
@@ -172,7 +174,7 @@ pub(super) fn parse(file: &str, text: &str, folder: Option<&Path>) -> Result<Tas
     let config = |place: String, message: String, hint: String| Error::Config { file: place, message, hint };
     let raw: Value = yaml::parse(file, text)?;
     let includes = raw.get("include").is_some();
-    let whole = Value::Mapping(merged(file, raw, folder, DEPTH)?);
+    let whole = Value::Mapping(merged(file, raw, folder, DEPTH, &mut 0)?);
     if let Some((message, hint)) = refusal(&whole) {
         let line = text.lines().position(|line| line.contains("!function"));
         let place = match line {
@@ -193,7 +195,13 @@ pub(super) fn parse(file: &str, text: &str, folder: Option<&Path>) -> Result<Tas
 }
 
 /// The file's keys and those of the files that it includes.
-fn merged(file: &str, value: Value, folder: Option<&Path>, depth: usize) -> Result<Mapping, Error> {
+fn merged(
+    file: &str,
+    value: Value,
+    folder: Option<&Path>,
+    depth: usize,
+    included: &mut usize,
+) -> Result<Mapping, Error> {
     let config = |message: String, hint: &str| {
         Err(Error::Config { file: file.to_owned(), message, hint: hint.to_owned() })
     };
@@ -214,6 +222,13 @@ fn merged(file: &str, value: Value, folder: Option<&Path>, depth: usize) -> Resu
     let mut all = Mapping::new();
     // The first of several wins, as in lm-eval.
     for name in names.iter().rev() {
+        *included += 1;
+        if *included > INCLUDED {
+            return config(
+                format!("more than {INCLUDED} files are included"),
+                "write their keys into fewer files",
+            );
+        }
         // A file of an embedded task's name that includes this name means the embedded one.
         let other = |path: &PathBuf| path.is_file() && path.display().to_string() != file;
         let path = folder.map(|folder| folder.join(name)).filter(other);
@@ -228,7 +243,7 @@ fn merged(file: &str, value: Value, folder: Option<&Path>, depth: usize) -> Resu
             };
             (name.clone(), text.to_owned(), None)
         };
-        all.extend(merged(&file, yaml::parse(&file, &text)?, folder, depth - 1)?);
+        all.extend(merged(&file, yaml::parse(&file, &text)?, folder, depth - 1, included)?);
     }
     all.extend(own);
     Ok(all)

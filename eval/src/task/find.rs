@@ -90,14 +90,23 @@ fn sources(task_dir: Option<&Path>) -> Result<BTreeMap<String, Source>, Error> {
         let file = path.display().to_string();
         let text =
             std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let value: Value = yaml::parse(&file, &text)?;
         // Others are to be included, or are groups.
-        let Some(name) = value.get("task").and_then(Value::as_str) else { continue };
-        let other = sources.get(name).filter(|s| s.folder.is_some()).map(|s| s.file.clone());
+        let Some(name) = name_in(&file, &text) else { continue };
+        let other = sources.get(&name).filter(|s| s.folder.is_some()).map(|s| s.file.clone());
         let folder = path.parent().map(Path::to_path_buf);
-        sources.insert(name.to_owned(), Source { file, text, folder, other });
+        sources.insert(name, Source { file, text, folder, other });
     }
     Ok(sources)
+}
+
+/// The task that a file defines. What is no YAML has the name that its line says: whoever asks for it hears what is wrong
+/// with it, and nobody else does.
+fn name_in(file: &str, text: &str) -> Option<String> {
+    if let Ok(value) = yaml::parse::<Value>(file, text) {
+        return value.get("task").and_then(Value::as_str).map(str::to_owned);
+    }
+    let name = text.lines().find_map(|line| line.strip_prefix("task:"))?;
+    Some(name.trim().trim_matches(['"', '\'']).to_owned())
 }
 
 /// The files `*.yaml` and `*.yml` of a folder and its folders, sorted by name.
@@ -199,6 +208,21 @@ mod tests {
         insta::assert_snapshot!(message("bad"), @r"
         DIR/more/bad.yaml: files include each other without end
         hint: correct the `include` lines
+        ");
+        // lm-eval's own folder has such a file.
+        write("more/twice.yaml", "task: twice\ntest_split: a\ntest_split: b\n");
+        assert_eq!(find_tasks(&names, Some(dir.path())).unwrap().len(), 2);
+        insta::assert_snapshot!(message("twice"), @r#"DIR/more/twice.yaml, line 1: duplicate entry with key "test_split""#);
+        // Seven files, each of which includes the next one thirty times: 30^7 readings.
+        for i in 1..8 {
+            let next = format!("{}.yaml, ", i + 1).repeat(30);
+            write(&format!("more/{i}.yaml"), &format!("include: [{}]\n", next.trim_end_matches(", ")));
+        }
+        write("more/8.yaml", "output_type: multiple_choice\n");
+        write("more/bad.yaml", "task: bad\ninclude: 1.yaml\n");
+        insta::assert_snapshot!(message("bad"), @r"
+        DIR/more/7.yaml: more than 64 files are included
+        hint: write their keys into fewer files
         ");
         write("more/bad.yaml", "task: bad\ninclude: 7\n");
         insta::assert_snapshot!(message("bad"), @r"
