@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use b158_checkpoint::Sandbox;
 use b158_datasets::{DataSource, Dataset};
 use minijinja::Value;
 use minijinja::value::ValueKind;
@@ -59,6 +60,9 @@ pub(crate) struct Documents {
     pub examples_sha256: String,
 }
 
+/// Documents that a thread prepares with one engine.
+const TOGETHER: usize = 32;
+
 /// Turns the documents of a task into requests: the first `limit` ones, and of those the shard's.
 ///
 /// # Errors
@@ -93,8 +97,16 @@ pub(crate) fn prepare(
         None => (0..rows.len()).collect(),
     };
     let prepared: Vec<_> = wanted
-        .par_iter()
-        .map(|id| prepare_document(task, &rows[*id], &examples.before(*id), encoder))
+        .par_chunks(TOGETHER)
+        .flat_map_iter(|ids| {
+            Sandbox::for_many(|| {
+                let templates = Templates::new();
+                let document = |&id: &usize| {
+                    prepare_document(task, &templates, &rows[id], &examples.before(id), encoder)
+                };
+                ids.iter().map(document).collect::<Vec<_>>()
+            })
+        })
         .collect();
     let in_order = wanted.into_iter().zip(prepared);
     let prepared = in_order.map(|(id, document)| match document {
@@ -122,17 +134,17 @@ fn duplicate(rows: &[serde_json::Value]) -> Option<(usize, Refusal)> {
 /// Applies a task's templates to a document, with examples before its question.
 fn prepare_document(
     task: &Task,
+    templates: &Templates,
     row: &serde_json::Value,
     examples: &str,
     encoder: &Encoder,
 ) -> Result<Prepared, Failure> {
-    let templates = Templates::new();
     let row = Row::new(row);
     let before = || Ok::<_, Failure>(templates.free_text("description", &task.description, &row)? + examples);
     match task.output_type {
-        OutputType::MultipleChoice => prepare_choice(task, &templates, &row, &before()?, encoder),
-        OutputType::Loglikelihood => prepare_continuation(task, &templates, &row, &before()?, encoder),
-        OutputType::LoglikelihoodRolling => prepare_rolling(task, &templates, &row, encoder),
+        OutputType::MultipleChoice => prepare_choice(task, templates, &row, &before()?, encoder),
+        OutputType::Loglikelihood => prepare_continuation(task, templates, &row, &before()?, encoder),
+        OutputType::LoglikelihoodRolling => prepare_rolling(task, templates, &row, encoder),
     }
 }
 
@@ -205,11 +217,11 @@ fn pack(
     rows: &[serde_json::Value],
     encoder: &Encoder,
 ) -> Result<Vec<Request>, (usize, Failure)> {
-    let templates = Templates::new();
-    let mut texts = Vec::with_capacity(rows.len());
-    for (id, row) in rows.iter().enumerate() {
-        texts.push(target_text(task, &templates, &Row::new(row)).map_err(|failure| (id, failure))?);
-    }
+    let texts = Sandbox::for_many(|| {
+        let templates = Templates::new();
+        let text = |(id, row)| target_text(task, &templates, &Row::new(row)).map_err(|failure| (id, failure));
+        rows.iter().enumerate().map(text).collect::<Result<Vec<String>, _>>()
+    })?;
     let joined;
     let pieces: Vec<&str> = match task.packing {
         Packing::Documents => texts.iter().map(String::as_str).collect(),

@@ -1,6 +1,13 @@
 //! The rendering itself.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write, thread};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::BTreeMap,
+    fmt::Write,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
+};
 
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, context,
@@ -132,15 +139,39 @@ pub(super) fn run(
     Ok(text)
 }
 
-/// Runs on a thread of its own, with a stack for the deepest recursion that the engine allows. What panics
-/// there is the engine.
+thread_local! {
+    /// Whether this thread's stack is [`STACK`] bytes, of which little is used.
+    static LARGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs with a stack for the deepest recursion that the engine allows, on a thread of its own unless this one is
+/// [for many](for_many). What panics there is the engine.
 pub(super) fn on_large_stack<T: Send>(run: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
+    if LARGE.get() {
+        let failed = |_| Err(Failure::new("the engine failed on it", DAMAGED));
+        return catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(failed);
+    }
     thread::scope(|scope| {
         let thread = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
         let Ok(thread) = thread else {
             return Err(Failure::new("there is no memory to render it", "close other programs"));
         };
         thread.join().unwrap_or_else(|_| Err(Failure::new("the engine failed on it", DAMAGED)))
+    })
+}
+
+/// Runs what renders many templates on one thread for all, which takes as long to start as a rendering.
+pub(super) fn for_many<T: Send>(run: impl Fn() -> T + Sync) -> T {
+    thread::scope(|scope| {
+        let on_it = || {
+            LARGE.set(true);
+            run()
+        };
+        match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, on_it) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // Each rendering then says that there is no memory.
+            Err(_) => run(),
+        }
     })
 }
 

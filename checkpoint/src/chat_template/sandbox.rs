@@ -59,6 +59,12 @@ impl Sandbox {
         Self { env, meter, last }
     }
 
+    /// Runs what renders many templates, faster than without: each rendering would start a thread of its own, for a stack
+    /// that no template overflows.
+    pub fn for_many<T: Send>(run: impl Fn() -> T + Sync) -> T {
+        engine::for_many(run)
+    }
+
     /// The text of a template, which may read and write so many bytes.
     ///
     /// # Errors
@@ -106,6 +112,14 @@ mod tests {
         for undefined in ["{{ c }}", "{{ a ~ c }}", "{{ c | upper }}", "{{ a.b }}"] {
             assert!(sandbox.render(undefined, &row, 10_000).unwrap_err().undefined, "{undefined}");
         }
+    }
+
+    #[test]
+    fn many_on_one_thread_are_as_many_alone() {
+        let render = || sandbox().render("{{ a }}", &context! { a => 1 }, 10_000).unwrap();
+        assert_eq!(Sandbox::for_many(|| (render(), render())), (render(), render()));
+        let deep = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}";
+        assert!(Sandbox::for_many(|| sandbox().render(deep, &context! {}, 16 << 20).is_err()));
     }
 
     /// One instruction each doubles a text, or asks for a billion blanks.
