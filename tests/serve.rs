@@ -8,7 +8,7 @@ mod http;
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     ops::ControlFlow,
     path::Path,
     thread,
@@ -72,6 +72,7 @@ fn every_route() {
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("tiny"), &json!("list")));
     assert_eq!(server.get("/v1/models/tiny").json()["max_model_len"], 256);
+    assert_eq!(server.get("/v1/models/%74iny").json()["id"], "tiny");
     assert_eq!(server.get("/v1/models/other").json()["error"]["code"], "model_not_found");
     assert_eq!(server.get("/health").body, r#"{"status":"ok"}"#);
 
@@ -188,8 +189,13 @@ fn every_error() {
         json!({ "prompt": "a", "presence_penalty": 0.5 }),
         json!({ "prompt": "a", "response_format": { "type": "json_object" } }),
         json!({ "prompt": "a", "model": "gpt" }),
+        json!({ "prompt": "a", "stop": "s".repeat(1025) }),
+        json!({ "prompt": "a", "stop_token_ids": vec![7; 1025] }),
+        json!({ "prompt": vec![[7]; 2000], "logprobs": 20, "max_tokens": 40 }),
+        json!({ "prompt": "a", "stream": true, "stream_options": "usage" }),
+        json!({ "prompt": "a", "top_p": 2 }),
     ] {
-        let shown = if body.to_string().len() > 100 { "long prompt".to_owned() } else { body.to_string() };
+        let shown = if body.to_string().len() > 100 { "long".to_owned() } else { body.to_string() };
         tell(&shown, server.post("/v1/completions", &body));
     }
     tell(
@@ -197,6 +203,11 @@ fn every_error() {
         server.post("/v1/chat/completions", &json!({ "messages": [{ "role": "user", "content": "x" }] })),
     );
     tell("tokenize", server.post("/tokenize", &json!({ "text": "x" })));
+    tell("tokenize for tools", server.post("/tokenize", &json!({ "prompt": "x", "tools": [{}] })));
+    tell("another's tokens", server.post("/detokenize", &json!({ "tokens": [1], "model": "gpt" })));
+    let zipped = format!("{JSON}Content-Encoding: gzip\r\n");
+    tell("compressed", server.request("POST", "/v1/completions", &zipped, "{}"));
+    tell("a name that leads here", server.at("evil.example:80", "GET", "/v1/models", "", ""));
     tell("detokenize", server.post("/detokenize", &json!({ "tokens": [1, 512] })));
     drop(server);
 
@@ -631,13 +642,15 @@ fn a_signal_drains() {
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(130));
     assert!(start.elapsed() < Duration::from_secs(2));
-    // A client that keeps its connection open does not keep the server.
+    // A client that keeps its connection open, or begins a request and no more, does not keep the server.
     let mut server = Server::start(model.path(), &[]);
     let idle = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let mut begun = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    begun.write_all(b"GET /health HTTP/1.1\r\nHost:").unwrap();
     server.get("/health");
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
-    drop(idle);
+    drop((idle, begun));
 }
 
 #[test]

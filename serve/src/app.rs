@@ -50,6 +50,10 @@ pub(crate) struct App {
     pub(crate) started: SystemTime,
     /// Places for requests: those that run and those that wait.
     pub(crate) places: Arc<Semaphore>,
+    /// Turns of those who read a body into tokens, which takes a hundred times its bytes.
+    pub(crate) readers: Arc<Semaphore>,
+    /// Whether only names of this machine are answered: nothing else keeps the web pages of a browser here out.
+    pub(crate) local_only: bool,
     pub(crate) draining: AtomicBool,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) answers: AtomicU64,

@@ -90,6 +90,19 @@ impl ApiError {
             .code("unsupported_media_type")
     }
 
+    pub(crate) fn encoded() -> Self {
+        let message =
+            "the body is compressed, which is not offered\nhint: send it without `Content-Encoding`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error", message)
+            .code("unsupported_content_encoding")
+    }
+
+    /// A name that is not this machine's, where no key is demanded.
+    pub(crate) fn foreign_host() -> Self {
+        let message = "the request's Host is not this machine, and no API key is demanded\nhint: ask 127.0.0.1 or localhost, or start the server with --api-key";
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", message).code("foreign_host")
+    }
+
     pub(crate) fn queue_full() -> Self {
         let message = "all slots and the queue are full\nhint: try again later, or start the server with more --slots or a longer --queue";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message).code("rate_limit_exceeded")

@@ -17,9 +17,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::serve::ListenerExt;
+use axum::Router;
 use b158_checkpoint::Tokenizer;
 use b158_runner::Model;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
 use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout},
@@ -40,6 +46,9 @@ const CONNECTION_THREADS: usize = 2;
 
 /// What connections may take to write their last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(2);
+
+/// What the head of a request may take to arrive, and how long a connection may be idle.
+const HEAD: Duration = Duration::from_secs(30);
 
 /// The shell's code for a program that an interrupt ended.
 const INTERRUPTED: i32 = 130;
@@ -128,6 +137,8 @@ impl Server {
             eos_tokens: model_config.eos_tokens.clone(),
             metrics: Arc::clone(&metrics),
             started: SystemTime::now(),
+            readers: Arc::new(Semaphore::new(CONNECTION_THREADS)),
+            local_only: self.address.ip().is_loopback() && config.api_key.is_none(),
             places: Arc::new(Semaphore::new(App::capacity(&config))),
             draining: AtomicBool::new(false),
             commands: commands.clone(),
@@ -155,16 +166,11 @@ impl Server {
 
 /// Answers requests until a signal comes and the last one is done.
 async fn answer(listener: TcpListener, app: Arc<App>, abort: &AtomicBool) -> io::Result<()> {
-    // Pieces of a stream are small, and go out as they come.
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut signals = Signals::new()?;
     let close = Arc::new(Notify::new());
     let closed = Arc::clone(&close);
-    let served = axum::serve(listener, routes::router(Arc::clone(&app)))
-        .with_graceful_shutdown(async move { closed.notified().await });
-    let served = tokio::spawn(async move { served.await });
+    let served = tokio::spawn(serve(listener, routes::router(Arc::clone(&app)), closed));
 
     signals.next().await;
     app.draining.store(true, Ordering::Release);
@@ -178,10 +184,36 @@ async fn answer(listener: TcpListener, app: Arc<App>, abort: &AtomicBool) -> io:
     }
     close.notify_one();
     // A client that does not read its last bytes does without them.
-    match timeout(LAST_BYTES, served).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) | Err(_) => Ok(()),
+    let _ = timeout(LAST_BYTES, served).await;
+    Ok(())
+}
+
+/// Serves every connection until it is told to close, and then until those that are in the middle of an answer have it.
+async fn serve(listener: tokio::net::TcpListener, router: Router, close: Arc<Notify>) {
+    let connections = GracefulShutdown::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    loop {
+        let accepted = tokio::select! {
+            () = close.notified() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // A connection that is gone already, or too many open files, of which some will close.
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        // Pieces of a stream are small, and go out as they come.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A connection's errors are its client's.
+            let _ = connection.await;
+        });
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 /// Waits until no request runs or waits; false if that takes longer than `limit`.

@@ -67,7 +67,10 @@ fn shards(folder: &Path) -> Result<Vec<String>> {
     let there: Vec<Shard> =
         Manifest::parts(folder)?.iter().filter_map(|part| Shard::from_name(part)).collect();
     let Some(first) = there.first() else {
-        bail!("{}: no manifest of a shard\nhint: run the batch with --shard first", folder.display())
+        bail!(
+            "{}: no manifest of a shard\nhint: run the batch with --shard first; a join that was interrupted is completed by --resume",
+            folder.display()
+        )
     };
     if let Some(other) = there.iter().find(|shard| shard.count() != first.count()) {
         let manifest = |shard: &Shard| Manifest::path_of(Path::new(""), Some(&shard.name()));
@@ -85,7 +88,11 @@ fn shards(folder: &Path) -> Result<Vec<String>> {
     let missing: Vec<String> =
         all.iter().filter(|shard| !there.contains(shard)).map(ToString::to_string).collect();
     if !missing.is_empty() {
-        bail!("{}: missing: shard {}\nhint: run it with --shard", folder.display(), missing.join(", "));
+        bail!(
+            "{}: missing: shard {}\nhint: run it with --shard; a join that was interrupted is completed by --resume",
+            folder.display(),
+            missing.join(", ")
+        );
     }
     Ok(all.iter().map(|shard| shard.name()).collect())
 }

@@ -63,10 +63,19 @@ impl Server {
 
     /// Sends a request and leaves its connection open.
     pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
+        self.send_to("127.0.0.1", method, path, headers, body)
+    }
+
+    /// A request that calls the server by another name.
+    pub fn at(&self, host: &str, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        read(self.send_to(host, method, path, headers, body))
+    }
+
+    fn send_to(&self, host: &str, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
             body.len()
         );
         // A server that has seen enough may close before it has read all.

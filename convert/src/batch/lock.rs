@@ -12,6 +12,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{Read, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use b158_checkpoint::OutputError;
@@ -39,6 +40,9 @@ impl Lock {
     }
 }
 
+/// Times 50 ms that a part waits for one that ends: on a network's file system a lock takes several round trips.
+const ENDING: usize = 20;
+
 /// A locked file.
 struct Held {
     path: PathBuf,
@@ -48,12 +52,19 @@ struct Held {
 impl Held {
     fn take(path: PathBuf, holder: &str, shared: bool) -> Result<Self, Error> {
         let error = |source| OutputError { file: path.clone(), source };
+        let mut waited = 0;
         loop {
             let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = options.map_err(error)?;
             match if shared { file.try_lock_shared() } else { file.try_lock() } {
                 // Not every file system has locks.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
+                // A part that ends holds it alone for a moment, to see whether it is the last.
+                Err(TryLockError::WouldBlock) if shared && waited < ENDING => {
+                    waited += 1;
+                    std::thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(held(&path, file)),
             }
             // Whoever had it removes the file when done; a lock on a removed file is none.

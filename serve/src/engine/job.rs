@@ -22,8 +22,8 @@ pub(crate) struct Job {
     pub(crate) top: Option<usize>,
     pub(crate) max_tokens: usize,
     pub(crate) sampler: Sampler,
-    pub(crate) stop_tokens: Vec<u32>,
-    pub(crate) stop_strings: Vec<String>,
+    pub(crate) stop_tokens: Arc<[u32]>,
+    pub(crate) stop_strings: Arc<[String]>,
     pub(crate) arrived: Instant,
     pub(crate) deadline: Instant,
     /// Where the events go; closed when nobody wants them any more.

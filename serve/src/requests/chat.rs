@@ -21,7 +21,8 @@ impl ChatRequest {
     pub(crate) fn take(mut fields: Fields, app: &App) -> Result<Self, ApiError> {
         let generation = Generation::take(&mut fields, app)?;
         if generation.max_tokens == Some(0) {
-            return Err(ApiError::invalid("max_tokens", "`max_tokens` is 0\nhint: ask for a token at least"));
+            let message = "no new tokens are wanted\nhint: ask for a token at least";
+            return Err(ApiError::invalid("max_completion_tokens", message));
         }
         let wanted = fields.boolean("logprobs")?.unwrap_or(false);
         let top = fields.count("top_logprobs", TOP)?;

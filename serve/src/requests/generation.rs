@@ -1,12 +1,18 @@
 //! What completions and chats have in common: how to choose tokens, and when to stop.
 
+use std::sync::Arc;
+
 use b158_runner::{Sampler, Sampling};
 
 use super::fields::{Fields, wrong};
 use crate::{app::App, error::ApiError};
 
-/// Stop strings of one request.
+/// Stop strings of one request, and bytes of each.
 const STOPS: usize = 64;
+const STOP_BYTES: usize = 1024;
+
+/// Stop tokens of one request.
+const STOP_TOKENS: usize = 1024;
 
 /// Tokens whose log-probabilities are shown at each place.
 pub(crate) const TOP: usize = 20;
@@ -62,7 +68,7 @@ pub(crate) struct Generation {
     pub(crate) sampling: Sampling,
     /// As many new tokens, if the request says it.
     pub(crate) max_tokens: Option<usize>,
-    pub(crate) stop_strings: Vec<String>,
+    pub(crate) stop_strings: Arc<[String]>,
     /// Tokens that end the answer beside the model's own.
     pub(crate) stop_tokens: Vec<u32>,
     /// Whether the model's own end tokens are like any other.
@@ -75,9 +81,7 @@ pub(crate) struct Generation {
 impl Generation {
     /// Takes the fields. The name of the model and all that is refused are checked, too.
     pub(crate) fn take(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
-        if let Some(name) = fields.text("model")?.filter(|name| !app.has_model(name)) {
-            return Err(ApiError::no_such_model(&name, &app.config.name));
-        }
+        model(fields, app)?;
         fields.refuse(&REFUSED)?;
         let sampling = Sampling {
             temperature: fields.number("temperature")?.unwrap_or(1.0),
@@ -108,7 +112,8 @@ impl Generation {
                     "`stream_options` goes with `stream: true` only",
                 ));
             }
-            Some(options) => match options.get("include_usage") {
+            Some(options) if !options.is_object() => return Err(wrong("stream_options", "an object")),
+            Some(options) => match options.get("include_usage").filter(|value| !value.is_null()) {
                 None => false,
                 Some(value) => {
                     value.as_bool().ok_or_else(|| wrong("stream_options.include_usage", "true or false"))?
@@ -118,11 +123,13 @@ impl Generation {
         Ok(Self {
             sampling,
             max_tokens,
-            stop_strings: fields.texts("stop", STOPS)?,
+            stop_strings: stop_strings(fields)?,
             stop_tokens: match fields.take("stop_token_ids") {
                 None => Vec::new(),
                 Some(ids) => {
-                    super::ids(&ids).ok_or_else(|| wrong("stop_token_ids", "a list of token ids"))?
+                    let expected = format!("a list of at most {STOP_TOKENS} token ids");
+                    let ids = super::ids(&ids).filter(|ids| ids.len() <= STOP_TOKENS);
+                    ids.ok_or_else(|| wrong("stop_token_ids", &expected))?
                 }
             },
             ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
@@ -140,15 +147,38 @@ impl Generation {
                 b158_runner::Error::Sampling { option: "repeat-penalty", .. } => "repetition_penalty",
                 _ => "temperature",
             };
-            ApiError::invalid(param, error.to_string())
+            let message = match &error {
+                b158_runner::Error::Sampling { valid, .. } => {
+                    format!("`{param}` is not valid\nhint: {valid}")
+                }
+                error => error.to_string(),
+            };
+            ApiError::invalid(param, message)
         })
     }
 
     /// The tokens that end the answer.
-    pub(crate) fn ends(&self, own: &[u32]) -> Vec<u32> {
+    pub(crate) fn ends(&self, own: &[u32]) -> Arc<[u32]> {
         let own = if self.ignore_eos { &[] } else { own };
         own.iter().chain(&self.stop_tokens).copied().collect()
     }
+}
+
+/// Takes the model's name, which there need not be.
+pub(crate) fn model(fields: &mut Fields, app: &App) -> Result<(), ApiError> {
+    match fields.text("model")?.filter(|name| !app.has_model(name)) {
+        Some(name) => Err(ApiError::no_such_model(&name, &app.config.name)),
+        None => Ok(()),
+    }
+}
+
+/// Each new token is looked at for each of them, of each prompt.
+fn stop_strings(fields: &mut Fields) -> Result<Arc<[String]>, ApiError> {
+    let strings = fields.texts("stop", STOPS)?;
+    if strings.iter().any(|string| string.len() > STOP_BYTES) {
+        return Err(wrong("stop", &format!("texts of at most {STOP_BYTES} bytes")));
+    }
+    Ok(strings.into())
 }
 
 /// 0 and -1 both stand for all tokens, as in other servers.

@@ -28,7 +28,7 @@ pub(crate) async fn post(
     let (sender, receiver) = mpsc::channel(EVENTS);
     let (mut answer, job, stream) = {
         let app = Arc::clone(&app);
-        blocking(move || {
+        blocking(&Arc::clone(&app), move || {
             let request = ChatRequest::take(Fields::parse(&body)?, &app)?;
             let prompt = app.render(&request.messages)?;
             let most = app.config.max_tokens.unwrap_or(usize::MAX);
@@ -41,7 +41,7 @@ pub(crate) async fn post(
                 max_tokens,
                 sampler: request.generation.sampler()?,
                 stop_tokens: request.generation.ends(own),
-                stop_strings: request.generation.stop_strings.clone(),
+                stop_strings: Arc::clone(&request.generation.stop_strings),
                 arrived,
                 deadline: app.deadline(arrived),
                 events: sender,

@@ -20,6 +20,9 @@ use crate::{
     sse::{self, Documents},
 };
 
+/// Log-probabilities of one answer: half a gigabyte while it is made.
+const LOGPROBS: usize = 1 << 20;
+
 /// Answers a request.
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
@@ -32,9 +35,11 @@ pub(crate) async fn post(
     let (sender, receiver) = mpsc::channel(EVENTS);
     let (answer, jobs, stream) = {
         let app = Arc::clone(&app);
-        blocking(move || {
+        blocking(&Arc::clone(&app), move || {
             let request = CompletionRequest::take(Fields::parse(&body)?, &app)?;
             let (mut choices, mut jobs) = (Vec::new(), VecDeque::new());
+            let ends = request.generation.ends(&app.eos_tokens);
+            let mut entries = 0;
             for (index, prompt) in request.prompts.into_iter().enumerate() {
                 let text = match &prompt {
                     Prompt::Text(text) if request.echo => Some(text.clone()),
@@ -42,6 +47,15 @@ pub(crate) async fn post(
                 };
                 let ids = app.encode(prompt, request.add_special_tokens)?;
                 let max_tokens = app.new_tokens("prompt", &ids, request.generation.max_tokens, MAX_TOKENS)?;
+                // A stream's are sent as they come.
+                if let Some(top) = request.logprobs.filter(|_| !request.generation.stream) {
+                    let tokens = max_tokens + if request.echo { ids.len() } else { 0 };
+                    entries += tokens * (top + 1);
+                    if entries > LOGPROBS {
+                        let message = format!("the answer may have more than {LOGPROBS} log-probabilities\nhint: send several requests, or ask for fewer");
+                        return Err(ApiError::invalid("logprobs", message));
+                    }
+                }
                 choices.push(Choice::new(&app, &ids, text, request.echo, request.logprobs)?);
                 jobs.push_back(Job {
                     index,
@@ -50,8 +64,8 @@ pub(crate) async fn post(
                     top: request.logprobs,
                     max_tokens,
                     sampler: request.generation.sampler()?,
-                    stop_tokens: request.generation.ends(&app.eos_tokens),
-                    stop_strings: request.generation.stop_strings.clone(),
+                    stop_tokens: Arc::clone(&ends),
+                    stop_strings: Arc::clone(&request.generation.stop_strings),
                     arrived,
                     deadline: app.deadline(arrived),
                     events: sender.clone(),

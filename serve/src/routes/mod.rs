@@ -7,12 +7,13 @@ mod tokens;
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, Path, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -32,6 +33,9 @@ use crate::{
 
 /// For errors.
 pub(crate) const OFFERED: &str = "there are GET /v1/models, POST /v1/completions, POST /v1/chat/completions, POST /tokenize, POST /detokenize, GET /tokenizer_info, GET /health and GET /metrics";
+
+/// What the body of a request may take to arrive.
+const BODY: Duration = Duration::from_mins(1);
 
 /// What the answers come from.
 const FINGERPRINT: &str = concat!("b158-", env!("CARGO_PKG_VERSION"));
@@ -78,7 +82,10 @@ async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -
     let timer = Timer::start(Arc::clone(&app.metrics), route);
     request.extensions_mut().insert(timer.clone());
     let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    let response = if !open && app.key.as_ref().is_some_and(|key| !key.opens(authorization)) {
+    let foreign = |host: &HeaderValue| !is_local(host.to_str().unwrap_or_default());
+    let response = if app.local_only && request.headers().get(header::HOST).is_some_and(foreign) {
+        ApiError::foreign_host().into_response()
+    } else if !open && app.key.as_ref().is_some_and(|key| !key.opens(authorization)) {
         ApiError::unauthorized().into_response()
     } else {
         // The shared state has no invariant that a panic could break.
@@ -90,6 +97,17 @@ async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -
     response
 }
 
+/// Whether a `Host` is an address or this machine. A name that somebody else owns may lead here, too, and then lets
+/// that one's web page read the answers (DNS rebinding).
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let name = name.unwrap_or_default().to_ascii_lowercase();
+    name.parse::<std::net::IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+}
+
 /// A body that is declared as JSON, whole and within the limit.
 async fn read(app: &Arc<App>, request: Request) -> Result<Bytes, ApiError> {
     app.not_draining()?;
@@ -99,8 +117,12 @@ async fn read(app: &Arc<App>, request: Request) -> Result<Bytes, ApiError> {
     if !kind.eq_ignore_ascii_case(b"application/json") {
         return Err(ApiError::not_json_type());
     }
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(ApiError::encoded());
+    }
     let body = Bytes::from_request(request, &());
-    let body = tokio::time::timeout(app.config.timeout, body).await.map_err(|_| ApiError::slow_body())?;
+    let body =
+        tokio::time::timeout(app.config.timeout.min(BODY), body).await.map_err(|_| ApiError::slow_body())?;
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(app.config.max_body),
         _ => ApiError::bad_request(format!("the body cannot be read: {}", rejection.body_text())),
@@ -109,9 +131,17 @@ async fn read(app: &Arc<App>, request: Request) -> Result<Bytes, ApiError> {
 
 /// Work of more than some microseconds, on a thread that does not serve connections.
 async fn blocking<T: Send + 'static>(
+    app: &App,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    let turn = Arc::clone(&app.readers).acquire_owned().await.map_err(|_| ApiError::draining())?;
     let failed = |_| ApiError::internal("the server failed while it read this request");
+    // It goes on, and keeps its turn, even if the client leaves.
+    let work = move || {
+        let result = work();
+        drop(turn);
+        result
+    };
     tokio::task::spawn_blocking(work).await.map_err(failed)?
 }
 
@@ -153,10 +183,9 @@ async fn models(State(app): State<Arc<App>>) -> Response {
     json_response(StatusCode::OK, &json!({ "object": "list", "data": [describe(&app)] }))
 }
 
-async fn model(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let name = request.uri().path().trim_start_matches("/v1/models/");
-    if !app.has_model(name) {
-        return Err(ApiError::no_such_model(name, &app.config.name));
+async fn model(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    if !app.has_model(&name) {
+        return Err(ApiError::no_such_model(&name, &app.config.name));
     }
     Ok(json_response(StatusCode::OK, &describe(&app)))
 }

@@ -13,9 +13,20 @@ use crate::{
         chat,
         completion::Prompt,
         fields::{Fields, wrong},
-        ids,
+        generation, ids,
     },
 };
+
+/// Fields that would change the tokens, with the values that ask for what is done anyway.
+const REFUSED: [(&str, &str); 7] = [
+    ("with_pieces", "false"),
+    ("add_generation_prompt", "true"),
+    ("continue_final_message", "false"),
+    ("chat_template", "null"),
+    ("chat_template_kwargs", "[{}]"),
+    ("tools", "[[]]"),
+    ("parse_special", "true"),
+];
 
 /// `{"prompt"}` (with special tokens unless told otherwise), `{"content"}` (without) or `{"messages"}` to tokens.
 pub(crate) async fn tokenize(
@@ -23,9 +34,11 @@ pub(crate) async fn tokenize(
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     let body = read(&app, request).await?;
-    blocking(move || {
+    let _place = app.place()?;
+    blocking(&Arc::clone(&app), move || {
         let mut fields = Fields::parse(&body)?;
-        fields.refuse(&[("with_pieces", "false")])?;
+        generation::model(&mut fields, &app)?;
+        fields.refuse(&REFUSED)?;
         let special = (fields.boolean("add_special_tokens")?, fields.boolean("add_special")?);
         let special = special.0.or(special.1);
         let strings = fields.boolean("return_token_strs")?.unwrap_or(false);
@@ -57,8 +70,10 @@ pub(crate) async fn detokenize(
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     let body = read(&app, request).await?;
-    blocking(move || {
+    let _place = app.place()?;
+    blocking(&Arc::clone(&app), move || {
         let mut fields = Fields::parse(&body)?;
+        generation::model(&mut fields, &app)?;
         let tokens = fields.take("tokens").and_then(|value| ids(&value));
         let tokens = tokens.ok_or_else(|| wrong("tokens", "a list of token ids"))?;
         if let Some(id) = tokens.iter().find(|&&id| id as usize >= app.vocab_size) {
