@@ -212,7 +212,7 @@ fn an_array_converts_a_batch() {
     --- stdout
     --- stderr
     error: [DIR]/out: no manifest of a shard
-    hint: run the batch with --shard first
+    hint: run the batch with --shard first; a join that was interrupted is completed by --resume
     ");
     // More tasks than jobs: the last one has none.
     let run = |id, more: &[&str]| convert(task(id, 5), &file, &[&["--shard", "slurm"], more].concat());
@@ -223,7 +223,7 @@ fn an_array_converts_a_batch() {
     --- stdout
     --- stderr
     error: [DIR]/out: missing: shard 3/5
-    hint: run it with --shard
+    hint: run it with --shard; a join that was interrupted is completed by --resume
     ");
     let codes = [codes, vec![run(3, &[]).output().unwrap().status.code().unwrap()]].concat();
     assert_eq!(codes.iter().sum::<i32>(), 1, "one shard has the job that fails: {codes:?}");
