@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A document's length is that of its row as JSON, the same for every model and machine; that of a window of packed texts
-//! is its tokens; that of a conversion is its source's bytes. (Graham 1969, Bounds on multiprocessing timing anomalies: no shard gets more than 4/3 of what the best
-//! dealing would give it.)
+//! is its tokens; that of a conversion is its source's bytes. (Graham 1969, Bounds on multiprocessing timing anomalies: no
+//! shard gets more than 4/3 of what the best dealing would give it.)
 //!
 //! A shard's folder has `shard.json` in place of `results.json`, so that nobody takes a part for the whole;
 //! [`merge`](crate::merge::merge) makes results of all shards.

@@ -9,8 +9,8 @@
 //!
 //! A job's answer does not depend on what runs beside it: the runner's bits do not depend on the batch, and each
 //! job has a sampler of its own. A job whose reader does not keep up leaves its slot to others until it does, and
-//! its cache, too, where they need it: what it held is read again. One whose reader is gone, or whose time is up, ends before the next step. What a panic interrupts fails, and
-//! nothing else.
+//! its cache, too, where they need it: what it held is read again. One whose reader is gone, or whose time is up, ends
+//! before the next step. What a panic interrupts fails, and nothing else.
 
 mod job;
 mod scores;
